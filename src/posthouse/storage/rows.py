@@ -1,0 +1,97 @@
+"""What the hot path appends to the journal, one struct per kind of line.
+
+They encode to JSON arrays in the order of their fields, which is the order that appliers.py reads; a test holds both. No
+database types: an instant is int milliseconds since the epoch, money int nano-units. Strings must be valid Unicode; a NUL
+in one becomes U+FFFD, since PostgreSQL stores none.
+
+    kind  row          applied to
+    H     HoldRow      holds
+    E     EndRow       holds, entries, spend
+    R     RequestRow   requests
+"""
+
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from posthouse.core.usage import UsageSource
+
+HOLD: Final = "H"
+END: Final = "E"
+REQUEST: Final = "R"
+
+EndState = Literal["settled", "released", "expired"]
+EndedBy = Literal["complete", "client", "upstream", "error"]
+
+
+class HoldRow(Struct, array_like=True, frozen=True, gc=False):
+    """A hold begins. `id` is the request's id; `amount` and `currency` are both None for a model without a price."""
+
+    id: str
+    key_id: str
+    account_id: str
+    model: str
+    amount: int | None
+    currency: str | None
+    created_at: int
+
+
+class EndRow(Struct, array_like=True, frozen=True, gc=False):
+    """A hold ends: settled, released or expired. Everything that its entries and the spend of its day need is here.
+
+    `charged` is what is really billed (0 for a release: then there are no entries); where it is not 0, `currency` and
+    `provider` must be given. `day` is yyyymmdd (UTC) of the day that bears the cost.
+    """
+
+    hold_id: str
+    state: EndState
+    ended_at: int
+    charged: int
+    currency: str | None
+    usage_source: UsageSource | None
+    key_id: str
+    account_id: str
+    provider: str | None
+    day: int
+    reason: str | None
+
+
+class RequestRow(Struct, array_like=True, frozen=True, gc=False, kw_only=True):
+    """The record of one request, in the order of `tables.requests`. Durations are in milliseconds."""
+
+    id: str
+    created_at: int
+    key_id: str
+    account_id: str
+    operation: str
+    model_asked: str
+    model: str | None = None
+    provider: str | None = None
+    deployment: str | None = None
+    stream: bool = False
+    status: int
+    error_code: str | None = None
+    attempts: int = 0
+    attempts_detail: str | None = None
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    output: int = 0
+    reasoning: int = 0
+    audio_input: int = 0
+    audio_output: int = 0
+    image_input: int = 0
+    image_output: int = 0
+    usage_source: UsageSource | None = None
+    cost: int | None = None
+    currency: str | None = None
+    priced: bool = False
+    hold_amount: int | None = None
+    hold_state: EndState | None = None
+    ttft_ms: int | None = None
+    duration_ms: int = 0
+    ended_by: EndedBy = "complete"
+
+
+JournalRow = HoldRow | EndRow | RequestRow

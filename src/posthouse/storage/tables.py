@@ -1,0 +1,184 @@
+"""Every table, in one MetaData; SQLite and PostgreSQL alike.
+
+Conventions: ids are TEXT and sort by time (core/ids.py), so a primary key is also the order of every listing and an insert
+goes to the end of the tree. Instants are milliseconds since the epoch. Money is nano-units beside its currency. Tables that
+the journal fills carry no foreign keys: they are written in batches, after the fact, and must not fail on a deleted key.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+# Small facts about the installation (the hash of the admin key, for one).
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+# One counter per room of the control plane. A running server polls them and reloads what moved.
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+# How far each server's journal has been applied; moves in the same transaction as the rows themselves.
+journal_position = Table(
+    "journal_position",
+    metadata,
+    Column("journal", Text, primary_key=True),
+    Column("segment", BigInteger, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("rpm", BigInteger),
+    Column("tpm", BigInteger),
+    Column("concurrency", BigInteger),
+    Column("budget_nano", BigInteger),
+    Column("budget_currency", Text),
+    Column("budget_period", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("disabled_at", BigInteger),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("hash", LargeBinary, nullable=False, unique=True),  # SHA-256 of the secret, 32 bytes
+    Column("hint", Text, nullable=False),  # the few characters that may be shown
+    Column("name", Text, nullable=False),
+    Column("account_id", Text, ForeignKey(accounts.c.id), nullable=False, index=True),
+    Column("models", Text),  # JSON list of names; null is all
+    Column("rpm", BigInteger),
+    Column("tpm", BigInteger),
+    Column("concurrency", BigInteger),
+    Column("budget_nano", BigInteger),
+    Column("budget_currency", Text),
+    Column("budget_period", Text),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+# A hold ends exactly once: held -> settled | released | expired. `id` is the request's. `amount` and `currency` are null
+# where the model has no price and policy let it pass.
+holds = Table(
+    "holds",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("key_id", Text, nullable=False),
+    Column("account_id", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("amount", BigInteger),
+    Column("currency", Text),
+    Column("state", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    Column("charged", BigInteger),
+    Column("reason", Text),
+    CheckConstraint("state in ('held', 'settled', 'released', 'expired')", name="state"),
+    sqlite_with_rowid=False,
+)
+# Holds still open are few: what a start must end, and what `ledger verify` counts, without reading the whole table.
+Index(
+    "ix_holds_open",
+    holds.c.id,
+    sqlite_where=holds.c.state == "held",
+    postgresql_where=holds.c.state == "held",
+)
+
+# Double entry, append-only. Leg 0 debits `account:<account_id>` (+), leg 1 credits `provider:<name>` (-); the sum of a hold
+# is zero. The primary key is the idempotency key.
+entries = Table(
+    "entries",
+    metadata,
+    Column("hold_id", Text, primary_key=True),
+    Column("leg", Integer, primary_key=True, autoincrement=False),
+    Column("ledger_account", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("usage_source", Text),
+    Column("created_at", BigInteger, nullable=False),
+    CheckConstraint("leg in (0, 1)", name="leg"),
+    sqlite_with_rowid=False,
+)
+
+# One row per request, in the order of rows.RequestRow (a test holds that).
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("account_id", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("model_asked", Text, nullable=False),
+    Column("model", Text),
+    Column("provider", Text),
+    Column("deployment", Text),
+    Column("stream", Boolean, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("error_code", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("attempts_detail", Text),  # JSON
+    Column("input", BigInteger, nullable=False),
+    Column("cache_read", BigInteger, nullable=False),
+    Column("cache_write", BigInteger, nullable=False),
+    Column("cache_write_1h", BigInteger, nullable=False),
+    Column("output", BigInteger, nullable=False),
+    Column("reasoning", BigInteger, nullable=False),
+    Column("audio_input", BigInteger, nullable=False),
+    Column("audio_output", BigInteger, nullable=False),
+    Column("image_input", BigInteger, nullable=False),
+    Column("image_output", BigInteger, nullable=False),
+    Column("usage_source", Text),
+    Column("cost", BigInteger),
+    Column("currency", Text),
+    Column("priced", Boolean, nullable=False),
+    Column("hold_amount", BigInteger),
+    Column("hold_state", Text),
+    Column("ttft_ms", BigInteger),
+    Column("duration_ms", BigInteger, nullable=False),
+    Column("ended_by", Text, nullable=False),  # complete | client | upstream | error
+    sqlite_with_rowid=False,
+)
+
+# What each subject (key or account) has spent per UTC day: the fold of all settlements, compared by `ledger verify`.
+spend = Table(
+    "spend",
+    metadata,
+    Column("subject_id", Text, primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),  # yyyymmdd
+    Column("currency", Text, primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
