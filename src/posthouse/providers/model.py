@@ -123,7 +123,7 @@ class Deployment(Struct, frozen=True, kw_only=True, eq=False):
     model: str
     upstream_model: str
     priority: int = 0
-    weight: int = 1
+    weight: float = 1.0
 
     def __repr__(self) -> str:
         return f"Deployment({self.id!r})"

@@ -41,6 +41,10 @@ class Prepared(Struct, frozen=True, eq=False, kw_only=True):
     stream_options: msgspec.Raw | None
     plain: bool  # the row has no rename, drop or prepare: the usual case, and the shortest way through body_for
 
+    def __repr__(self) -> str:
+        # The generated one would print the credential in `headers` into whatever log meets it.
+        return f"Prepared({self.deployment.id!r}, {self.operation!r})"
+
 
 def prepare(deployment: Deployment, operation: Operation) -> Prepared:
     """Raises NotFound where the provider lacks the operation, ConfigError where the account's settings cannot stand."""
@@ -121,7 +125,6 @@ def header_block(account: ProviderAccount) -> bytes:
     """Raw header lines: content type, credential, and the operator's own."""
     headers = [
         ("content-type", "application/json"),
-        ("accept-encoding", "identity"),  # bodies pass as bytes: nobody here would decompress them
         ("user-agent", f"posthouse/{__version__}"),
     ]
     if account.credential is not None:
