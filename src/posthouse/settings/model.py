@@ -1,0 +1,203 @@
+"""The settings, frozen. Every default that a user can meet stands here, and docs/configuration.md explains each.
+
+Below: core. Above: the composition root, which hands each room the part that it needs. Durations are in seconds, sizes
+in bytes, amounts of money decimal strings.
+"""
+
+import datetime
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal, NewType
+
+from msgspec import Meta, Struct, structs
+
+from posthouse.settings.secret import Secret, SecretUrl
+
+BaseUrl = NewType("BaseUrl", str)  # http(s)://host[:port][/path], without a slash at its end
+Amount = NewType("Amount", str)  # a decimal string that core.money.parse_nano accepts
+AdminKey = NewType("AdminKey", Secret)  # at least 32 visible characters
+
+# A provider's name is part of deployment ids, which travel in a header; models are whatever their vendors call them.
+ProviderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z", max_length=64)]
+ModelName = Annotated[str, Meta(pattern=r"^[^\x00-\x20\x7f]+\Z", max_length=256)]
+ModelNameOrNone = Annotated[str, Meta(pattern=r"^[^\x00-\x20\x7f]*\Z", max_length=256)]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")]
+Text = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+
+# What each pattern means, for people.
+HINTS: Final[Mapping[object, str]] = {
+    ProviderName: "ASCII letters, digits, dots, dashes and underscores, beginning with a letter or digit",
+    ModelName: "a name without spaces",
+    ModelNameOrNone: "a name without spaces",
+    Currency: "three capital letters, such as USD",
+    Text: "one line of text",
+}
+
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+Bytes = Annotated[int, Meta(ge=1024, le=2**40)]
+Count = Annotated[int, Meta(ge=1, le=10_000_000_000)]
+Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
+SecondsOrOff = Annotated[float, Meta(ge=0, le=31_536_000)]
+
+
+class Section(Struct, frozen=True):
+    """Base of every table of the file."""
+
+
+class ServerSettings(Section, frozen=True, kw_only=True):
+    """The socket that clients reach. Port 0 takes any free one; heartbeat and keep_alive 0 mean off."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 8700
+    body_limit: Bytes = 32 * 1024 * 1024
+    header_limit: Bytes = 64 * 1024
+    header_timeout: Seconds = 10.0
+    body_timeout: Seconds = 30.0
+    keep_alive: SecondsOrOff = 75.0
+    drain_timeout: SecondsOrOff = 30.0
+    heartbeat: SecondsOrOff = 15.0
+    cors_origins: tuple[Text, ...] = ("*",)
+
+
+class StorageSettings(Section, frozen=True, kw_only=True):
+    """Where things are kept. Without `database_url`, SQLite in `data`."""
+
+    data: Path
+    database_url: SecretUrl | None = None
+    redis_url: SecretUrl | None = None
+    journal_limit: Bytes = 256 * 1024 * 1024
+    journal_segment: Bytes = 16 * 1024 * 1024
+
+
+class UpstreamSettings(Section, frozen=True, kw_only=True):
+    """Connections to providers, and the timeouts of every provider that sets none of its own."""
+
+    max_connections: Count = 1000
+    keep_alive: SecondsOrOff = 60.0
+    response_limit: Bytes = 64 * 1024 * 1024
+    connect_timeout: Seconds = 5.0
+    first_byte_timeout: Seconds = 120.0
+    idle_timeout: Seconds = 60.0
+    total_timeout: Seconds = 600.0
+
+
+class RoutingSettings(Section, frozen=True, kw_only=True):
+    """Attempts, and how models are found. `models_refresh` 0 asks the providers for their models only once."""
+
+    max_attempts: Annotated[int, Meta(ge=1, le=100)] = 4
+    deadline: Seconds = 600.0
+    backoff_base: SecondsOrOff = 0.5
+    backoff_max: SecondsOrOff = 8.0
+    cooldown: SecondsOrOff = 30.0
+    models_refresh: SecondsOrOff = 600.0
+    discover: bool = True
+
+
+class BillingSettings(Section, frozen=True, kw_only=True):
+    """`unpriced`: what to do with a model whose price nobody knows; auto refuses it to callers that have a budget."""
+
+    unpriced: Literal["auto", "allow", "refuse"] = "auto"
+    default_output_tokens: Count = 4096
+
+
+class LimitsSettings(Section, frozen=True, kw_only=True):
+    """Limits of a key that has none of its own; None is no limit."""
+
+    rpm: Count | None = None
+    tpm: Count | None = None
+    concurrency: Count | None = None
+
+
+class LogSettings(Section, frozen=True, kw_only=True):
+    """`requests`: one line for each request."""
+
+    format: Literal["json", "text"] = "json"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    requests: bool = True
+
+
+class AdminSettings(Section, frozen=True, kw_only=True):
+    """`key`: the admin key; None lets the first start make one."""
+
+    key: AdminKey | None = None
+
+
+class TimeoutSettings(Section, frozen=True, kw_only=True):
+    """Deadlines of one attempt: to connect, to the first byte of the answer, between bytes, and over all."""
+
+    connect: Seconds = 5.0
+    first_byte: Seconds = 120.0
+    idle: Seconds = 60.0
+    total: Seconds = 600.0
+
+
+class ModelEntry(Section, frozen=True, kw_only=True):
+    """A model as callers name it, and as the provider does (the same where the file names one only)."""
+
+    name: ModelName
+    upstream: ModelNameOrNone = ""
+
+    def __post_init__(self) -> None:
+        if not self.upstream:
+            structs.force_setattr(self, "upstream", self.name)
+
+
+class ProviderSettings(Section, frozen=True, kw_only=True):
+    """One provider account. `models` None means the provider's own list; `timeout` is complete, defaults filled in."""
+
+    name: ProviderName
+    type: Text
+    base_url: BaseUrl | None = None
+    credential: Secret | None = None
+    models: tuple[ModelEntry, ...] | None = None
+    priority: Annotated[int, Meta(ge=-1_000_000, le=1_000_000)] = 0
+    weight: Annotated[float, Meta(ge=0, le=1_000_000)] = 1.0
+    proxy: SecretUrl | None = None
+    timeout: TimeoutSettings = TimeoutSettings()
+    on_disconnect: Literal["abort", "drain"] = "abort"
+    headers: dict[str, Secret] = {}
+    api_version: Text | None = None
+
+
+class RouteSettings(Section, frozen=True, kw_only=True):
+    """A name of the operator's own in front of several models."""
+
+    name: ModelName
+    models: Annotated[tuple[ModelName, ...], Meta(min_length=1)]
+    strategy: Literal["priority", "weighted", "latency", "cheapest"] = "priority"
+
+
+class PriceSettings(Section, frozen=True, kw_only=True):
+    """An override: amounts per million tokens, `request` per call. `provider` None holds for every provider account."""
+
+    model: ModelName
+    provider: ProviderName | None = None
+    currency: Currency
+    input: Amount | None = None
+    cached_input: Amount | None = None
+    cache_write: Amount | None = None
+    cache_write_1h: Amount | None = None
+    output: Amount | None = None
+    reasoning: Amount | None = None
+    audio_input: Amount | None = None
+    audio_output: Amount | None = None
+    image_input: Amount | None = None
+    image_output: Amount | None = None
+    request: Amount | None = None
+    effective_from: datetime.date | None = None
+
+
+class Settings(Section, frozen=True, kw_only=True):
+    """Everything, read once at start."""
+
+    server: ServerSettings
+    storage: StorageSettings
+    upstream: UpstreamSettings
+    routing: RoutingSettings
+    billing: BillingSettings
+    limits: LimitsSettings
+    log: LogSettings
+    admin: AdminSettings
+    providers: tuple[ProviderSettings, ...] = ()
+    routes: tuple[RouteSettings, ...] = ()
+    prices: tuple[PriceSettings, ...] = ()
