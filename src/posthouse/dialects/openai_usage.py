@@ -1,0 +1,103 @@
+"""OpenAI's usage object, which counts classes inside each other, to and from `core.usage`, which does not.
+
+`prompt_tokens` includes cached, cache-write, audio and image tokens; `completion_tokens` includes reasoning, audio and
+image tokens. Some vendors name the cached ones elsewhere, and some report reasoning outside `completion_tokens` (told
+by a total that is the sum of all three): each form is recognised by its members, not by a vendor's name.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from posthouse.core.usage import Usage
+
+# No model reads or writes 10^12 tokens in a call: such a number is a fault, and no one is billed by it.
+_ABSURD: Final = 2**40
+
+
+def usage_of(payload: Any) -> Usage | None:
+    """Disjoint usage; None where there is none or where a number in it makes no sense (negative, no integer, above
+    2^40).
+
+    The sums hold: `total_input` is the reported prompt, `total_output` the reported completion. A detail that claims
+    more than is left of its total is cut to that.
+    """
+    if not isinstance(payload, dict):
+        return None
+    get = payload.get
+    prompt, completion, total = get("prompt_tokens"), get("completion_tokens"), get("total_tokens")
+    if prompt is None and completion is None:
+        return None
+    prompt, completion = _whole(prompt), _whole(completion)
+    if prompt is None or completion is None:
+        return None
+    into = get("prompt_tokens_details")
+    out = get("completion_tokens_details")
+    if not into and not out and len(payload) == 3:
+        return Usage(input=prompt, output=completion)
+    into = into if isinstance(into, dict) else {}
+    out = out if isinstance(out, dict) else {}
+    reasoning = _first(out, "reasoning_tokens")
+    if reasoning and total == prompt + completion + reasoning:
+        completion += reasoning
+    rest = prompt
+    rest -= (cache_read := min(rest, _cached(payload, into)))
+    rest -= (cache_write := min(rest, _first(into, "cache_write_tokens", "cache_creation_input_tokens")))
+    rest -= (audio_input := min(rest, _first(into, "audio_tokens")))
+    rest -= (image_input := min(rest, _first(into, "image_tokens")))
+    visible = completion
+    visible -= (reasoning := min(visible, reasoning))
+    visible -= (audio_output := min(visible, _first(out, "audio_tokens")))
+    visible -= (image_output := min(visible, _first(out, "image_tokens")))
+    return Usage(
+        input=rest,
+        cache_read=cache_read,
+        cache_write=cache_write,
+        output=visible,
+        reasoning=reasoning,
+        audio_input=audio_input,
+        audio_output=audio_output,
+        image_input=image_input,
+        image_output=image_output,
+    )
+
+
+def usage_payload(usage: Usage) -> dict[str, Any]:
+    """The usage object of chat.completions; `usage_of` turns it back, but for the life of a cache write."""
+    return {
+        "prompt_tokens": usage.total_input,
+        "completion_tokens": usage.total_output,
+        "total_tokens": usage.total,
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cache_read,
+            "cache_write_tokens": usage.cache_write + usage.cache_write_1h,
+            "audio_tokens": usage.audio_input,
+            "image_tokens": usage.image_input,
+        },
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning,
+            "audio_tokens": usage.audio_output,
+            "image_tokens": usage.image_output,
+        },
+    }
+
+
+def _cached(payload: Mapping[str, Any], into: Mapping[str, Any]) -> int:
+    return _first(into, "cached_tokens") or _first(payload, "prompt_cache_hit_tokens", "cached_tokens")
+
+
+def _first(source: Mapping[str, Any], *names: str) -> int:
+    """The first of these counts that makes sense and is not zero; 0 where none does."""
+    for name in names:
+        value = source.get(name)
+        if value is not None and (count := _whole(value)):
+            return count
+    return 0
+
+
+def _whole(value: Any) -> int | None:
+    """A count of tokens; null is 0, None where it makes no sense."""
+    if value is None:
+        return 0
+    if type(value) is not int or value < 0 or value > _ABSURD:
+        return None
+    return value
