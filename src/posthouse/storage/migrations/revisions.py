@@ -1,0 +1,6 @@
+"""The revisions that this version knows, oldest first, without importing Alembic. A test compares them with versions/."""
+
+from typing import Final
+
+REVISIONS: Final = ("0001",)
+HEAD: Final = REVISIONS[-1]
