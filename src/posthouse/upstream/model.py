@@ -1,7 +1,8 @@
 """What goes through the seam: a request as bytes, an answer as a status, headers and bytes as they come.
 
-The whole contract of this room is on this screen. `client.UpstreamClient` does it over sockets, `memory.ScriptedTransport`
-without any. Everything that fails is a `core.errors.UpstreamFailure` whose message names no host, path or credential.
+The whole contract of this room is on this screen. `client.UpstreamClient` does it over sockets,
+`memory.ScriptedTransport` without any. Everything that fails is a `core.errors.UpstreamFailure` whose message names no
+host, path or credential.
 """
 
 from typing import Literal, Protocol
@@ -63,7 +64,7 @@ class UpstreamResponse(Protocol):
         """
 
     def close(self) -> None:
-        """Idempotent. Where the body is not complete the connection is aborted at once, so that the upstream notices."""
+        """Idempotent. Where the body is not complete the connection is aborted at once: the upstream notices."""
 
 
 class Transport(Protocol):
