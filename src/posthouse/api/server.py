@@ -1,0 +1,231 @@
+"""The front door: from a parsed request to the face that answers it, and from an error to its response.
+
+Above: `app.py`, which fills the table of routes. Below: `exchange.py`. This is the one place where an error of ours
+becomes HTTP.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from email.utils import formatdate
+from typing import Final, Protocol
+
+from posthouse.api.exchange import Exchange, Route
+from posthouse.api.protocol import ProtocolOptions
+from posthouse.core.caller import Caller
+from posthouse.core.errors import MethodNotAllowed, NotFound, PosthouseError, Unauthenticated, Unavailable
+from posthouse.core.ids import IdMaker
+from posthouse.dialects.openai_chat import encode_error
+
+logger = logging.getLogger("posthouse.api")
+
+JSON: Final = b"content-type: application/json\r\n"
+# A request refused by its head is answered at once if its body is larger than this; a smaller one is read first, so that
+# the connection can be used again.
+_SMALL_BODY: Final = 64 << 10
+_ALLOW_METHODS: Final = b"access-control-allow-methods: GET, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
+_ALLOW_HEADERS: Final = (
+    "authorization, content-type, accept, x-api-key, api-key, x-goog-api-key, openai-organization, openai-project, "
+    "openai-beta, user-agent, idempotency-key, x-request-id, x-client-request-id, x-stainless-lang, "
+    "x-stainless-package-version, x-stainless-os, x-stainless-arch, x-stainless-runtime, x-stainless-runtime-version, "
+    "x-stainless-async, x-stainless-retry-count, x-stainless-read-timeout, x-stainless-timeout, x-stainless-helper, "
+    "x-stainless-helper-method, x-stainless-raw-response, x-stainless-custom-poll-interval, x-stainless-poll-helper"
+)
+_EXPOSE: Final = (
+    b"access-control-expose-headers: x-request-id, openai-processing-ms, retry-after, retry-after-ms, "
+    b"x-should-retry, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+    b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, x-posthouse-deployment, "
+    b"x-posthouse-attempts, x-posthouse-cost, x-posthouse-currency\r\n"
+)
+
+
+class InternalError(PosthouseError):
+    """A fault of ours. Nothing of it is told to the caller but that, and the request's id."""
+
+    status = 500
+    code = "internal_error"
+
+
+class Doorkeeper(Protocol):
+    def authenticate(self, secret: str) -> Caller: ...
+
+
+class Watcher(Protocol):
+    """What wants to know of requests that the gateway never saw (refused at the door, pages, the control plane)."""
+
+    def request_refused(self, route: str, error: PosthouseError) -> None: ...
+
+
+class FrontDoor:
+    """Routes by exact path and method; `prefixes` are tried in order where no path fits (`/admin`, `/v1/models/`)."""
+
+    def __init__(
+        self,
+        options: ProtocolOptions,
+        doorkeeper: Doorkeeper,
+        watcher: Watcher,
+        ids: IdMaker,
+        origins: tuple[str, ...] = ("*",),
+    ) -> None:
+        self.options = options
+        self.date_line = b""
+        self.draining = False
+        self._doorkeeper = doorkeeper
+        self._watcher = watcher
+        self._make_id = ids.make
+        self._origins = frozenset(origin.encode() for origin in origins)
+        self._any_origin = "*" in origins
+        self._paths: dict[str, dict[bytes, Route]] = {}
+        self._prefixes: list[tuple[str, dict[bytes, Route]]] = []
+        self.tick()
+
+    def add(self, path: str, methods: Mapping[bytes, Route]) -> None:
+        self._paths.setdefault(path, {}).update(methods)
+
+    def add_prefix(self, prefix: str, methods: Mapping[bytes, Route]) -> None:
+        self._prefixes.append((prefix, dict(methods)))
+
+    def paths(self) -> list[str]:
+        return sorted([*self._paths, *(prefix + "*" for prefix, _ in self._prefixes)])
+
+    def tick(self) -> None:
+        """Once a second: the `date` header."""
+        self.date_line = b"date: %b\r\n" % formatdate(usegmt=True).encode()
+
+    # What the connection asks
+
+    def admit(self, exchange: Exchange) -> None:
+        exchange.request_id = self._make_id("req")
+        path, _, exchange.query = exchange.target.partition(b"?")
+        try:
+            exchange.path = path.decode("ascii")
+            exchange.route = route = self._route(exchange)
+            if route is not None and route.authenticated:
+                exchange.caller = self._doorkeeper.authenticate(credential_of(exchange.headers))
+        except UnicodeDecodeError:
+            exchange.refusal = NotFound("The path is not ASCII.", code="unknown_url")
+        except PosthouseError as error:
+            exchange.refusal = error
+        if exchange.refusal is not None and _large(exchange.headers):
+            raise exchange.refusal
+
+    async def answer(self, exchange: Exchange) -> None:
+        try:
+            if exchange.refusal is not None:
+                raise exchange.refusal
+            if exchange.route is None:
+                self._preflight(exchange)
+            else:
+                await exchange.route.handler(exchange)
+        except PosthouseError as error:
+            self._watcher.request_refused(exchange.route.name if exchange.route else "none", error)
+            self.fail(exchange, error)
+        except asyncio.CancelledError:
+            if not exchange.gone:  # not the client but our own end: the drain's deadline is over
+                self.fail(exchange, Unavailable("The server is shutting down."))
+        except Exception:  # the top of a task: whatever is wrong with one request must not be silent, nor reach others
+            logger.exception("unexpected error", extra={"request_id": exchange.request_id})
+            self.fail(exchange, InternalError(f"Something is wrong on our side. Request: {exchange.request_id}"))
+
+    def refused(self, exchange: Exchange, error: PosthouseError) -> None:
+        if not exchange.request_id:
+            exchange.request_id = self._make_id("req")
+        self._watcher.request_refused(exchange.route.name if exchange.route else "none", error)
+
+    def fail(self, exchange: Exchange, error: PosthouseError) -> None:
+        """The error as a whole response, or as the last event of a stream that has begun."""
+        body = encode_error(error)
+        if exchange.started:
+            exchange.end(b"data: " + body + b"\n\n")
+            return
+        extra = b"".join(b"%b: %b\r\n" % (n.encode(), v.encode()) for n, v in error.headers())
+        exchange.respond(error.status, JSON + self.common_head(exchange) + extra, body)
+
+    def common_head(self, exchange: Exchange) -> bytes:
+        """Lines that every response carries."""
+        origin = exchange.headers.get(b"origin")
+        cors = b"" if origin is None else self._cors(origin)
+        return b"x-request-id: %b\r\n%b" % (exchange.request_id.encode(), cors)
+
+    def heartbeat_head(self, exchange: Exchange) -> bytes:
+        return b"content-type: text/event-stream\r\ncache-control: no-cache\r\n" + self.common_head(exchange)
+
+    # Inside
+
+    def _route(self, exchange: Exchange) -> Route | None:
+        """None for a preflight."""
+        path = exchange.path
+        methods = self._paths.get(path)
+        if methods is None:
+            methods = next((methods for prefix, methods in self._prefixes if path.startswith(prefix)), None)
+        if methods is None:
+            raise NotFound(f"Unknown request URL: {_shown(exchange)}. See GET / for what there is.", code="unknown_url")
+        method = exchange.method
+        route = methods.get(method)
+        if route is not None:
+            return route
+        if method == b"OPTIONS":
+            return None
+        if method == b"HEAD" and b"GET" in methods:
+            return methods[b"GET"]
+        allowed = ", ".join(sorted(name.decode() for name in methods))
+        raise MethodNotAllowed(f"{_shown(exchange)} is not allowed; allowed: {allowed}.")
+
+    def _preflight(self, exchange: Exchange) -> None:
+        asked = exchange.headers.get(b"access-control-request-headers", b"")[:4096].decode("latin-1")
+        names = [name.strip().lower() for name in asked.split(",")]
+        fit = [name for name in names if name and name.replace("-", "").replace("_", "").isalnum() and name.isascii()]
+        known = _ALLOW_HEADERS.split(", ")
+        allow = ", ".join([*known, *(name for name in fit if name not in known)]).encode()
+        head = b"%baccess-control-allow-headers: %b\r\naccess-control-max-age: 86400\r\n" % (_ALLOW_METHODS, allow)
+        exchange.respond(204, self.common_head(exchange) + head, b"")
+
+    def _cors(self, origin: bytes) -> bytes:
+        if self._any_origin:
+            return b"access-control-allow-origin: *\r\n" + _EXPOSE
+        if origin in self._origins:
+            return b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, _EXPOSE)
+        return b""
+
+
+def credential_of(headers: Mapping[bytes, bytes]) -> str:
+    """The key, by the four names under which clients send one: one policy for all. Raises Unauthenticated without one."""
+    value = headers.get(b"authorization")
+    if value is not None:
+        scheme, _, secret = value.partition(b" ")
+        if scheme.lower() == b"bearer" and secret:
+            return secret.strip().decode("latin-1")
+    for name in (b"x-api-key", b"api-key", b"x-goog-api-key"):
+        value = headers.get(name)
+        if value:
+            return value.decode("latin-1")
+    raise Unauthenticated(
+        "You did not provide an API key. Send it as `Authorization: Bearer YOUR_KEY`; "
+        "an operator makes one with `posthouse keys create --name NAME`."
+    )
+
+
+def _large(headers: Mapping[bytes, bytes]) -> bool:
+    length = headers.get(b"content-length")
+    if length is not None:
+        return int(length) > _SMALL_BODY
+    return b"transfer-encoding" in headers
+
+
+def _shown(exchange: Exchange) -> str:
+    """Method and path for a message: bounded, and without the query, which may hold a secret."""
+    return f"{exchange.method.decode('latin-1')} {exchange.path[:200]}"
+
+
+
+
+async def keep_time(door: FrontDoor, connections: set[object]) -> None:
+    """Sweeps all connections once a second until cancelled."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(1.0 - time.time() % 1.0)
+        door.tick()
+        now = loop.time()
+        for connection in tuple(connections):
+            connection.sweep(now)  # type: ignore[attr-defined]  # uvicorn's set is typed for its own classes

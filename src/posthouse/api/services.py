@@ -1,0 +1,23 @@
+"""What the control plane is given: the rooms that it shows and changes. No framework here."""
+
+from msgspec import Struct
+
+from posthouse.accounts.service import Directory
+from posthouse.billing.prices import PriceBook
+from posthouse.gateway.pricing import Pricing
+from posthouse.routing.service import Router
+from posthouse.settings import Loaded
+from posthouse.storage.database import Database
+from posthouse.storage.journal import Journal
+
+
+class Services(Struct, frozen=True, eq=False):
+    """All of one running house. Calls on `database`, `directory` verbs and `journal.wait_applied` block: use threads."""
+
+    loaded: Loaded
+    database: Database
+    journal: Journal
+    directory: Directory
+    prices: PriceBook
+    pricing: Pricing
+    router: Router

@@ -1,0 +1,1 @@
+"""The spine: admit, hold, attempt, settle. Nobody else reaches a provider."""

@@ -1,0 +1,37 @@
+"""What goes into the spine and what comes out of it."""
+
+from collections.abc import AsyncGenerator
+
+from msgspec import Struct
+
+from posthouse.core.caller import Caller
+from posthouse.core.requests import ModelRequest
+
+
+class Call(Struct, eq=False):
+    """One request of one caller. `id` is the request's id; `accepted` the loop's time when its first byte came."""
+
+    caller: Caller
+    request: ModelRequest
+    id: str
+    accepted: float
+
+
+class Answer(Struct, eq=False):
+    """What came back. `headers` are complete header lines of our own (limits, deployment, attempts, cost).
+
+    Either `body` is the whole answer, or `events` yields blocks of whole events as they come. Whoever takes `events`
+    must close it (`aclose`), finished or not: leaving it is what settles the hold.
+    """
+
+    headers: bytes
+    body: bytes = b""
+    events: AsyncGenerator[bytes, None] | None = None
+
+
+class GatewayOptions(Struct, frozen=True):
+    """`default_output`: tokens to reserve where the caller set no cap. `drain_seconds`: how long a deployment with
+    `on_disconnect = "drain"` is read on after its client has left."""
+
+    default_output: int = 4096
+    drain_seconds: float = 120.0

@@ -1,0 +1,174 @@
+"""One request on its way through the house: what was taken for it, and how it ends.
+
+A passage ends exactly once, by `settle` (something was consumed) or `release` (nothing was). Ending it gives back what the
+limits had reserved, ends the hold, writes the record and tells telemetry. All of that is synchronous, so that it can be
+done while a task is being cancelled; what it writes is durable before the caller gets the last byte.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from posthouse.billing.ledger import Hold
+from posthouse.billing.model import Price, Settlement
+from posthouse.core.money import Money
+from posthouse.core.usage import NO_USAGE, Usage, UsageSource
+from posthouse.gateway.model import Call
+from posthouse.limits.model import Grant
+from posthouse.routing.service import Trace
+from posthouse.storage.journal import Journal
+from posthouse.storage.rows import REQUEST, EndedBy, RequestRow
+from posthouse.telemetry import Finished, Telemetry
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Ledgers(Struct, eq=False):
+    """Where a passage writes. `clock` gives seconds since the epoch."""
+
+    journal: Journal
+    telemetry: Telemetry
+    clock: Callable[[], float] = time.time
+
+
+class Outcome(Struct, frozen=True, gc=False, kw_only=True):
+    """How a request ended. `status` is the HTTP status that the caller saw, or would have."""
+
+    status: int = 200
+    error: str | None = None
+    ended_by: EndedBy = "complete"
+
+
+COMPLETE: Final = Outcome()
+
+
+class Passage:
+    """`priced_at` are the prices of the plan's deployments at admission: what was reserved by is what is charged by."""
+
+    __slots__ = ("_began", "_ended", "_ledgers", "call", "cost", "first_at", "grant", "hold", "prices", "reserved", "trace")
+
+    def __init__(self, call: Call, ledgers: Ledgers) -> None:
+        self._ledgers = ledgers
+        self._began = ledgers.clock()
+        self._ended = False
+        self.call = call
+        self.trace = Trace(call.accepted)
+        self.prices: dict[str, Price | None] = {}
+        self.grant: Grant | None = None
+        self.hold: Hold | None = None
+        self.cost: Money | None = None
+        self.first_at: float | None = None
+        self.reserved = 0  # tokens that the limits were charged ahead
+
+    @property
+    def began(self) -> float:
+        """Seconds since the epoch."""
+        return self._began
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    def settle(self, usage: Usage, source: UsageSource, outcome: Outcome = COMPLETE) -> None:
+        """Something was consumed: charges it, whatever the outcome."""
+        deployment = self.trace.candidate.deployment if self.trace.candidate is not None else None
+        assert deployment is not None and self.hold is not None
+        assert not self._ended
+        self._ended = True
+        self.cost = self.hold.settle(
+            Settlement(usage, source, self.prices.get(deployment.id), deployment.account.name, outcome.ended_by)
+        )
+        if self.grant is not None:
+            self.grant.settle(usage.total)
+            self.grant.release()
+        self._record(usage, source, outcome)
+
+    def release(self, outcome: Outcome) -> None:
+        """Nothing was consumed, or nothing that can be known: gives everything back."""
+        if self._ended:
+            return
+        self._ended = True
+        if self.hold is not None:
+            self.hold.release(outcome.error or outcome.ended_by)
+        if self.grant is not None:
+            self.grant.settle(0)
+            self.grant.release()
+        self._record(NO_USAGE, None, outcome)
+
+    def _record(self, usage: Usage, source: UsageSource | None, outcome: Outcome) -> None:
+        call = self.call
+        caller = call.caller
+        request = call.request
+        trace = self.trace
+        candidate = trace.candidate
+        hold = self.hold
+        cost = self.cost
+        duration = asyncio.get_running_loop().time() - call.accepted
+        first = None if self.first_at is None else self.first_at - call.accepted
+        deployment = candidate.deployment if candidate is not None else None
+        ledgers = self._ledgers
+        row = RequestRow(
+            id=call.id,
+            created_at=int(self._began * 1000),
+            key_id=caller.key_id,
+            account_id=caller.account_id,
+            operation=request.operation,
+            model_asked=request.model[:256],
+            model=deployment.model if deployment is not None else None,
+            provider=deployment.account.name if deployment is not None else None,
+            deployment=deployment.id if deployment is not None else None,
+            stream=request.stream,
+            status=outcome.status,
+            error_code=outcome.error,
+            attempts=trace.attempts,
+            attempts_detail=_encode(trace.failed).decode() if trace.failed else None,
+            input=usage.input,
+            cache_read=usage.cache_read,
+            cache_write=usage.cache_write,
+            cache_write_1h=usage.cache_write_1h,
+            output=usage.output,
+            reasoning=usage.reasoning,
+            audio_input=usage.audio_input,
+            audio_output=usage.audio_output,
+            image_input=usage.image_input,
+            image_output=usage.image_output,
+            usage_source=source,
+            cost=cost.nano if cost is not None else None,
+            currency=cost.currency if cost is not None else None,
+            priced=cost is not None,
+            hold_amount=hold.amount if hold is not None else None,
+            hold_state=hold.state if hold is not None and hold.state != "held" else None,
+            ttft_ms=None if first is None else int(first * 1000),
+            duration_ms=int(duration * 1000),
+            ended_by=outcome.ended_by,
+        )
+        ledgers.journal.append(REQUEST, row)
+        ledgers.telemetry.inflight -= 1
+        ledgers.telemetry.request_done(
+            Finished(
+                id=call.id,
+                route=request.operation,
+                key=caller.key_id,
+                key_name=caller.key_name,
+                account=caller.account_id,
+                model=deployment.model if deployment is not None else "",
+                deployment=deployment.id if deployment is not None else "",
+                provider=deployment.account.name if deployment is not None else "",
+                stream=request.stream,
+                status=outcome.status,
+                error=outcome.error or "",
+                attempts=trace.attempts,
+                usage=usage,
+                usage_source=source,
+                cost=row.cost,
+                currency=row.currency,
+                duration=duration,
+                first_token=first,
+                overhead=None if first is None else (first if request.stream else duration) - trace.spent,
+                ended_by=outcome.ended_by,
+            )
+        )

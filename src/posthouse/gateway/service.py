@@ -1,0 +1,306 @@
+"""The spine. Every request for a model, whichever face it came through, goes this way and no other:
+
+    admit    the key may use the model, the limits allow it       (accounts' Caller, limits)
+    hold     the most it can cost is reserved                     (billing)
+    attempt  a deployment has begun to answer                     (routing -> providers -> upstream)
+    watch    its events pass; usage and the end are observed      (dialects)
+    settle   what it cost is charged, what is left is given back  (billing, limits, telemetry)
+
+The rules of what is charged when are docs/billing.md. Above: the faces. Nobody else reaches a provider.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from posthouse.billing.estimate import TokenCounter, reserve_of, rough_input_tokens
+from posthouse.billing.ledger import Ledger
+from posthouse.billing.model import Price
+from posthouse.core.errors import Forbidden, PosthouseError, RateLimited, UpstreamFailure
+from posthouse.core.money import format_nano
+from posthouse.core.usage import Usage, UsageSource
+from posthouse.dialects.openai_chat_stream import ChatStream
+from posthouse.dialects.openai_chat_usage import usage_chunk
+from posthouse.gateway.model import Answer, Call, GatewayOptions
+from posthouse.gateway.passage import Ledgers, Outcome, Passage
+from posthouse.gateway.pricing import Pricing
+from posthouse.limits.service import Limiter
+from posthouse.providers.call import Reply, failure_in_stream
+from posthouse.routing.model import Candidate
+from posthouse.routing.service import Router
+from posthouse.upstream.model import UpstreamResponse
+
+logger = logging.getLogger("posthouse.gateway")
+
+_LEFT: Final = Outcome(status=499, error="client_left", ended_by="client")
+
+
+class GatewayParts(Struct, eq=False):
+    """What the spine is made of."""
+
+    limiter: Limiter
+    ledger: Ledger
+    pricing: Pricing
+    router: Router
+    counter: TokenCounter
+    ledgers: Ledgers
+
+
+class Gateway:
+    """One per process. `closing()` waits for settlements that are still being counted."""
+
+    def __init__(self, parts: GatewayParts, options: GatewayOptions) -> None:
+        self._limiter = parts.limiter
+        self._ledger = parts.ledger
+        self._pricing = parts.pricing
+        self._router = parts.router
+        self._counter = parts.counter
+        self._ledgers = parts.ledgers
+        self._journal = parts.ledgers.journal
+        self._telemetry = parts.ledgers.telemetry
+        self._options = options
+        self._finishing: set[asyncio.Task[None]] = set()
+
+    async def run(self, call: Call) -> Answer:
+        """Raises PosthouseError; then nothing is charged but what a provider has really consumed."""
+        request = call.request
+        passage = Passage(call, self._ledgers)
+        self._telemetry.inflight += 1
+        try:
+            plan = await self._admit(passage)
+            reply = await self._router.attempt(plan, request, passage.trace)
+        except PosthouseError as error:
+            ended_by = "upstream" if isinstance(error, UpstreamFailure) else "error"
+            passage.release(Outcome(status=error.status, error=error.code or error.type, ended_by=ended_by))
+            self._journal.flush()
+            raise
+        except asyncio.CancelledError:
+            self._left_waiting(passage)
+            raise
+        passage.first_at = reply.first_at
+        if reply.stream is not None:
+            return Answer(self._headers(passage), events=self._watch(passage, reply))
+        await self._settle_whole(passage, reply)
+        return Answer(self._headers(passage), body=reply.body)
+
+    async def closing(self, timeout: float) -> None:
+        """Waits until what was left by clients has been counted and settled."""
+        if self._finishing:
+            await asyncio.wait(self._finishing, timeout=timeout)
+
+    # Admission
+
+    async def _admit(self, passage: Passage) -> Sequence[Candidate]:
+        """Scope, limits, budget: all of them or nothing is taken."""
+        call = passage.call
+        request = call.request
+        catalog = self._router.catalog
+        if not catalog.candidates(request.model):
+            await catalog.resolve(request.model)
+        if not call.caller.may_use(request.model):
+            raise Forbidden(
+                f"This key may not use the model {request.model[:200]!r}.", param="model", code="model_not_allowed"
+            )
+        plan = self._router.plan(request.model, request.operation, asyncio.get_running_loop().time())
+        rough = rough_input_tokens(request)
+        output = 0 if request.operation == "embeddings" else self._output_cap(passage)
+        try:
+            passage.grant = self._limiter.admit(call.caller, rough + output)
+        except RateLimited as error:
+            self._telemetry.rejected("limit", error.type)
+            raise
+        plan = self._priced(passage, plan)
+        reserve = None
+        for candidate in plan:
+            price = passage.prices[candidate.deployment.id]
+            if price is not None:
+                most = reserve_of(price, rough, output)
+                if reserve is None or most.nano > reserve.nano:
+                    reserve = most
+        passage.hold = self._ledger.hold(call.caller, call.id, request.model, reserve)
+        self._journal.flush_soon()
+        return plan
+
+    def _output_cap(self, passage: Passage) -> int:
+        request = passage.call.request
+        cap = self._options.default_output if request.max_output is None else request.max_output
+        return cap * request.choices
+
+    def _priced(self, passage: Passage, plan: Sequence[Candidate]) -> Sequence[Candidate]:
+        """Prices for every candidate. One hold has one currency: candidates of another than the first's are left out, as
+        are unpriced ones where there are priced ones (a budget could not be compared with them)."""
+        now = passage.began
+        prices = passage.prices
+        currency = None
+        for candidate in plan:
+            price = prices[candidate.deployment.id] = self._pricing.at(candidate.deployment, now)
+            if currency is None and price is not None:
+                currency = price.currency
+        if len(plan) == 1 or currency is None or not passage.call.caller.has_budget:
+            return plan
+        return [c for c in plan if _currency(prices[c.deployment.id]) == currency]
+
+    # Whole answers
+
+    async def _settle_whole(self, passage: Passage, reply: Reply) -> None:
+        whole = reply.whole
+        assert whole is not None
+        usage: Usage | None = whole.usage
+        source: UsageSource = "provider"
+        if usage is None:
+            source = "estimated"
+            try:
+                usage = await self._counted(passage, whole.text())
+            except asyncio.CancelledError:
+                self._finish_later(self._count_and_settle(passage, whole.text(), _LEFT))
+                raise
+        passage.settle(usage, source)
+        self._journal.flush()
+
+    # Streams
+
+    async def _watch(self, passage: Passage, reply: Reply) -> AsyncGenerator[bytes, None]:
+        """Events as they come; the settlement; the end. Raises UpstreamFailure where the provider broke off."""
+        stream, response = reply.stream, reply.response
+        assert stream is not None and response is not None
+        self._journal.flush()  # the hold is durable before the first byte leaves the house
+        try:
+            try:
+                if reply.first:
+                    yield reply.first
+                while not stream.done and stream.error is None:
+                    data = await response.chunk()
+                    out = stream.feed(data) if data else stream.finish()
+                    if out:
+                        yield out
+                    if not data:
+                        break
+                failure = self._fault(passage, stream)
+            except UpstreamFailure as error:
+                failure = error
+            response.close()
+            usage, source = await self._usage_of(passage, stream)
+            if failure is not None:
+                self._telemetry.aborted("upstream")
+                outcome = Outcome(status=failure.status, error=failure.code or failure.type, ended_by="upstream")
+                passage.settle(usage, source, outcome)
+                self._journal.flush()
+                raise failure
+            passage.settle(usage, source)
+            self._journal.flush()
+        except (GeneratorExit, asyncio.CancelledError):
+            if not passage.ended:
+                self._left_streaming(passage, stream, response)
+            raise
+        if source != "provider" and passage.call.request.include_usage:
+            yield usage_chunk(usage, stream.id, passage.call.request.model, int(passage.began)) + stream.tail()
+        else:
+            yield stream.tail()
+
+    def _fault(self, passage: Passage, stream: ChatStream) -> UpstreamFailure | None:
+        """What was wrong with a stream that has ended, None where it is whole."""
+        if stream.error is not None:
+            candidate = passage.trace.candidate
+            assert candidate is not None
+            return failure_in_stream(candidate.deployment.account.row, stream.error)
+        if stream.finish_reason is None:
+            return UpstreamFailure("server", "The provider's stream ended before the answer was finished.")
+        return None
+
+    async def _usage_of(self, passage: Passage, stream: ChatStream) -> tuple[Usage, UsageSource]:
+        if stream.usage is not None:
+            return stream.usage, "provider"
+        return await self._counted(passage, stream.emitted().text), "estimated"
+
+    # Clients that leave
+
+    def _left_waiting(self, passage: Passage) -> None:
+        """Nothing has come yet. If a provider was asked, it has read the prompt: that is charged, counted by us."""
+        if passage.ended:
+            return
+        self._telemetry.aborted("client")
+        if passage.hold is None or not passage.trace.asking:
+            passage.release(_LEFT)
+            self._journal.flush()
+        else:
+            self._finish_later(self._count_and_settle(passage, "", _LEFT))
+
+    def _left_streaming(self, passage: Passage, stream: ChatStream, response: UpstreamResponse) -> None:
+        """The provider is cancelled at once (or read to its end, where the deployment says so), then what was streamed
+        is settled."""
+        self._telemetry.aborted("client")
+        candidate = passage.trace.candidate
+        assert candidate is not None
+        if candidate.deployment.account.on_disconnect == "drain":
+            self._finish_later(self._drain(passage, stream, response))
+            return
+        response.close()
+        if stream.usage is not None:
+            passage.settle(stream.usage, "provider", _LEFT)
+            self._journal.flush()
+        else:
+            self._finish_later(self._count_and_settle(passage, stream.emitted().text, _LEFT))
+
+    async def _drain(self, passage: Passage, stream: ChatStream, response: UpstreamResponse) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._options.drain_seconds
+        try:
+            while not stream.done and stream.error is None and loop.time() < until:
+                data = await response.chunk()
+                if not data:
+                    stream.finish()
+                    break
+                stream.feed(data)
+        except UpstreamFailure as failure:
+            logger.info("a drained stream broke off: %s", failure.message)
+        finally:
+            response.close()
+        usage, source = await self._usage_of(passage, stream)
+        passage.settle(usage, source, _LEFT)
+        self._journal.flush()
+
+    async def _count_and_settle(self, passage: Passage, text: str, outcome: Outcome) -> None:
+        passage.settle(await self._counted(passage, text), "estimated", outcome)
+        self._journal.flush()
+
+    async def _counted(self, passage: Passage, text: str) -> Usage:
+        """Usage counted by us, with the vocabulary of the model that answered."""
+        candidate = passage.trace.candidate
+        assert candidate is not None
+        model = candidate.deployment.upstream_model
+        prompt = await self._counter.count_request(passage.call.request, model)
+        output = await self._counter.count(text, model) if text else 0
+        return Usage(input=prompt, output=output)
+
+    def _finish_later(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._finishing.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._finishing.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a settlement failed", exc_info=error)
+
+    # Answer headers
+
+    def _headers(self, passage: Passage) -> bytes:
+        candidate = passage.trace.candidate
+        assert candidate is not None
+        lines = candidate.head + b"x-posthouse-attempts: %d\r\n" % passage.trace.attempts
+        if passage.grant is not None:
+            lines += passage.grant.head()
+        cost = passage.cost
+        if cost is not None:
+            lines += b"x-posthouse-cost: %b\r\nx-posthouse-currency: %b\r\n" % (
+                format_nano(cost.nano).encode(),
+                cost.currency.encode(),
+            )
+        return lines
+
+
+def _currency(price: Price | None) -> str | None:
+    return None if price is None else price.currency
