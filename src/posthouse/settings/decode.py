@@ -98,6 +98,8 @@ class Decoder:
         return self._plain(kind, raw, path)
 
     def _plain(self, kind: Any, raw: Any, path: KeyPath) -> Any:
+        if isinstance(raw, float) and not math.isfinite(raw):
+            return self.complain(path, "expected a finite number")
         try:
             value = msgspec.convert(raw, kind, strict=not (self._reading.text and isinstance(raw, str)))
         except msgspec.ValidationError as error:

@@ -52,10 +52,9 @@ Candidates = dict[KeyPath, list[Candidate]]  # the highest layer first
 
 
 class File(Struct, frozen=True):
-    """A configuration file as read; `lines` tells where each key stands."""
+    """A configuration file; `lines` tells where each key stands. Its content is not kept: it may hold secrets."""
 
     path: Path
-    raw: dict[str, Any]
     lines: dict[KeyPath, int]
 
     def where(self, path: KeyPath) -> str:
@@ -80,8 +79,8 @@ def keys_of_sections() -> Iterator[KeyPath]:
             yield (section, field.name)
 
 
-def read_file(path: Path) -> File:
-    """ConfigError where it cannot be read or is not TOML."""
+def read_file(path: Path) -> tuple[File, dict[str, Any]]:
+    """The file and its content. ConfigError where it cannot be read or is not TOML."""
     try:
         # A byte order mark is what some editors put there; TOML itself knows none.
         text = path.read_bytes().decode("utf-8-sig")
@@ -94,7 +93,7 @@ def read_file(path: Path) -> File:
         raise ConfigError(f"{path}: is not TOML: {error}") from None
     except RecursionError:
         raise ConfigError(f"{path}: is nested too deeply") from None
-    return File(path, raw, locate(text.replace("\r\n", "\n")))
+    return File(path, locate(text.replace("\r\n", "\n"))), raw
 
 
 class Collector:
@@ -134,10 +133,10 @@ class Collector:
                 seen[path] = name
                 self._add(path, value, Source("environment", name))
 
-    def from_file(self, file: File) -> None:
+    def from_file(self, file: File, content: Mapping[str, Any]) -> None:
         """The sections; the repeated tables are read by `tables`."""
         decoder = Decoder(Reading(self._environ, file.path.parent, False, file.where), self._problems)
-        for section, raw in file.raw.items():
+        for section, raw in content.items():
             if section in TABLES:
                 continue
             if section not in SECTIONS:
@@ -152,7 +151,7 @@ class Collector:
         section, key = str(path[0]), str(path[1])
         fields = {field.name: field for field in msgspec.structs.fields(SECTIONS[section])}
         if key not in fields:
-            decoder.complain(path, f"unknown key{did_you_mean(key, fields) or _home_of(key)}")
+            decoder.complain(path, f"unknown key{_home_of(key) or did_you_mean(key, fields)}")
             return
         value = decoder.value(fields[key].type, raw, path)
         if value is not BAD:
@@ -170,9 +169,9 @@ class Collector:
         kind = SECTIONS[name]
         return kind(**{f.name: self.candidates[(name, f.name)][0].value for f in msgspec.structs.fields(kind)})
 
-    def tables(self, file: File, name: str) -> tuple[Any, ...]:
+    def tables(self, file: File, name: str, raw: Any) -> tuple[Any, ...]:
+        """The structs of `[[name]]`. Call it after `defaults`."""
         decoder = Decoder(Reading(self._environ, file.path.parent, False, file.where), self._problems)
-        raw = file.raw.get(name, [])
         if not isinstance(raw, list):
             decoder.complain((name,), f"expected a list of tables: write [[{name}]]")
             return ()

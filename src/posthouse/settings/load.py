@@ -44,17 +44,17 @@ def load(cli: Mapping[str, object], environ: Mapping[str, str], cwd: Path, folde
     """
     folders = folders if folders is not None else Folders.of_user()
     path = _find_file(cli.get("config"), environ, cwd, folders)
-    file = read_file(path) if path is not None else None
+    file, content = read_file(path) if path is not None else (None, {})
     problems: list[Problem] = []
     collector = Collector(environ, cwd, problems)
     collector.from_command_line(cli)
     collector.from_environment()
     if file is not None:
-        collector.from_file(file)
+        collector.from_file(file, content)
     collector.defaults(folders.data)
     parts: dict[str, Any] = {name: collector.section(name) for name in SECTIONS}
     if file is not None:
-        parts.update({name: collector.tables(file, name) for name in TABLES})
+        parts.update({name: collector.tables(file, name, content.get(name, [])) for name in TABLES})
     raise_if_any(problems)
     return Loaded(Settings(**parts), file, collector.candidates)
 
