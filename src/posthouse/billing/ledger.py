@@ -1,0 +1,247 @@
+"""Holds: reserve before, settle after, each exactly once. (Rules: docs/billing.md; the state table: model.py.)
+
+Everything here is synchronous and in memory, and appends to the journal; whoever calls flushes it: the hold before the
+first byte of the answer leaves, its end before the last. So comparing a budget and reserving from it is one step that
+nothing can come between, and no request awaits the database.
+
+Above: gateway. Below: the journal (`Appends`) and the balances. Not for several threads at once: the event loop's.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from posthouse.billing.balances import Balances, Day, Purse, day_of
+from posthouse.billing.model import TRANSITIONS, HoldEnded, HoldEvent, HoldState, Price, Settlement, UnpricedPolicy
+from posthouse.core.caller import Caller, Subject
+from posthouse.core.errors import Forbidden, InsufficientQuota
+from posthouse.core.money import Money, format_nano
+from posthouse.storage.rows import END, HOLD, EndRow, EndState, HoldRow, JournalRow
+
+_PERIODS: Final = {"total": "total", "day": "daily", "week": "weekly", "month": "monthly"}
+
+
+class Appends(Protocol):
+    """The part of the journal that billing needs."""
+
+    def append(self, kind: str, row: JournalRow, /) -> None: ...
+
+
+class Counts(Struct):
+    """What happened since start; `overdraft` is nano-units, of whatever currency, charged beyond what was held."""
+
+    open: int = 0
+    settled: int = 0
+    released: int = 0
+    expired: int = 0
+    refused: int = 0
+    overdrafts: int = 0
+    overdraft: int = 0
+
+
+class Hold:
+    """A reservation of one request. Ends exactly once, by `settle`, `release` or `expire`; HoldEnded a second time.
+
+    `amount` is nano-units of `currency`, both None where the model has no price; `created_at` ms since the epoch; `day`
+    the UTC day (yyyymmdd) that bears the cost; `charged` is None until the hold has ended; `purses` the balances that
+    it is part of, kept because looking them up again costs 0.5 us.
+    """
+
+    __slots__ = (
+        "_ledger",
+        "account_id",
+        "amount",
+        "charged",
+        "created_at",
+        "currency",
+        "day",
+        "id",
+        "key_id",
+        "purses",
+        "state",
+    )
+
+    def __init__(self, ledger: "Ledger", row: HoldRow, day: int, purses: tuple[Purse, ...]) -> None:
+        self._ledger = ledger
+        self.id = row.id
+        self.key_id = row.key_id
+        self.account_id = row.account_id
+        self.amount = row.amount
+        self.currency = row.currency
+        self.created_at = row.created_at
+        self.day = day
+        self.purses = purses
+        self.state: HoldState = "held"
+        self.charged: int | None = None
+
+    def settle(self, settlement: Settlement) -> Money | None:
+        """Charges what was consumed and gives the cost; None where the model has no price."""
+        price = settlement.price
+        cost = None if price is None else Money(price.cost(settlement.usage), price.currency)
+        self._ledger.end(self, "settle", cost, settlement, settlement.reason)
+        return cost
+
+    def release(self, reason: str | None = None) -> None:
+        """Gives everything back: nothing was consumed."""
+        self._ledger.end(self, "release", None, None, reason)
+
+    def expire(self, reason: str | None = None) -> None:
+        """Ends a hold whose request cannot account for itself any more; charges nothing."""
+        self._ledger.end(self, "expire", None, None, reason)
+
+
+class Ledger:
+    """Makes and ends holds. `clock` gives seconds since the epoch."""
+
+    def __init__(
+        self,
+        journal: Appends,
+        balances: Balances,
+        clock: Callable[[], float] = time.time,
+        unpriced: UnpricedPolicy = "auto",
+    ) -> None:
+        self._journal = journal
+        self._balances = balances
+        self._clock = clock
+        self._unpriced: UnpricedPolicy = unpriced
+        self._day = day_of(int(clock() * 1000))
+        self.counts = Counts()
+
+    def refusal(self, caller: Caller, model: str, price: Price | None) -> Forbidden | None:
+        """Why a deployment with this price must not serve this caller, None where it may.
+
+        The gateway leaves such deployments out of its plan, so that no call of a caller with a budget is settled in
+        another currency or without a price.
+        """
+        if price is None:
+            return self._unpriced_refusal(caller, model)
+        for subject in caller.subjects:
+            budget = subject.budget
+            if budget is not None and budget.currency != price.currency and not price.free:
+                return _mismatch(subject, budget.currency, price.currency)
+        return None
+
+    def hold(self, caller: Caller, request_id: str, model: str, reserve: Money | None) -> Hold:
+        """Compares with every budget of the caller and reserves from all of them, or from none.
+
+        `reserve` is the most that the call is expected to cost, None for a model without a price. Raises
+        InsufficientQuota, or Forbidden with code `model_unpriced` or `currency_mismatch`.
+        """
+        now_ms = int(self._clock() * 1000)
+        day = self._day
+        if not day.start_ms <= now_ms < day.end_ms:
+            day = self._day = day_of(now_ms)
+        amount = currency = None
+        if reserve is None:
+            refusal = self._unpriced_refusal(caller, model)
+            if refusal is not None:
+                self.counts.refused += 1
+                raise refusal
+        else:
+            amount, currency = reserve.nano, reserve.currency
+            if amount:
+                for subject in caller.subjects:
+                    if subject.budget is not None:
+                        self._compare(subject, reserve, day)
+        row = HoldRow(request_id, caller.key_id, caller.account_id, model, amount, currency, now_ms)
+        self._journal.append(HOLD, row)
+        # From here on nothing can fail: what is reserved in memory is what the journal says.
+        purses: tuple[Purse, ...] = ()
+        if amount is not None and currency is not None:
+            purses = self._purses(row.key_id, row.account_id, currency)
+            for purse in purses:
+                purse.add(day.number, amount)
+        self.counts.open += 1
+        return Hold(self, row, day.number, purses)
+
+    def end(
+        self, hold: Hold, event: HoldEvent, cost: Money | None, settlement: Settlement | None, reason: str | None
+    ) -> None:
+        """Ends a hold: the one place where it changes. Called by the verbs of `Hold` only."""
+        state = TRANSITIONS.get((hold.state, event))
+        if state is None or state == "held":
+            raise HoldEnded(f"hold {hold.id} is {hold.state}: it cannot {event}")
+        if cost is None:
+            charged, currency = 0, hold.currency
+        else:
+            charged, currency = cost.nano, cost.currency
+        source = provider = None
+        if settlement is not None:
+            source, provider = settlement.usage_source, settlement.provider
+        now_ms = int(self._clock() * 1000)
+        key_id, account_id = hold.key_id, hold.account_id
+        self._journal.append(
+            END,
+            EndRow(hold.id, state, now_ms, charged, currency, source, key_id, account_id, provider, hold.day, reason),
+        )
+        hold.state = state
+        hold.charged = charged
+        amount = hold.amount or 0
+        if currency == hold.currency:
+            for purse in hold.purses:
+                purse.add(hold.day, charged - amount)
+        else:
+            for purse in hold.purses:
+                purse.add(hold.day, -amount)
+            if charged and currency is not None:
+                for purse in self._purses(hold.key_id, hold.account_id, currency):
+                    purse.add(hold.day, charged)
+        self._count(state, charged - amount)
+
+    def _purses(self, key_id: str, account_id: str, currency: str) -> tuple[Purse, Purse]:
+        return self._balances.purse(key_id, currency), self._balances.purse(account_id, currency)
+
+    def _count(self, state: EndState, excess: int) -> None:
+        counts = self.counts
+        counts.open -= 1
+        if state == "settled":
+            counts.settled += 1
+            if excess > 0:
+                counts.overdrafts += 1
+                counts.overdraft += excess
+        elif state == "released":
+            counts.released += 1
+        else:
+            counts.expired += 1
+
+    def _compare(self, subject: Subject, reserve: Money, today: Day) -> None:
+        budget = subject.budget
+        if budget is None:
+            return
+        if budget.currency != reserve.currency:
+            self.counts.refused += 1
+            raise _mismatch(subject, budget.currency, reserve.currency)
+        committed = self._balances.purse(subject.id, budget.currency).committed(budget, today)
+        if committed + reserve.nano > budget.nano:
+            self.counts.refused += 1
+            raise InsufficientQuota(
+                f"The {_PERIODS[budget.period]} budget of this {subject.kind} ({format_nano(budget.nano)} "
+                f"{budget.currency}) does not cover this request: {format_nano(max(0, budget.nano - committed))} "
+                f"{budget.currency} are left, and it may cost {format_nano(reserve.nano)}."
+            )
+
+    def _unpriced_refusal(self, caller: Caller, model: str) -> Forbidden | None:
+        if self._unpriced == "allow":
+            return None
+        why = "this installation refuses models without one"
+        if self._unpriced == "auto":
+            if not caller.has_budget:
+                return None
+            why = "this key or its account has a budget"
+        return Forbidden(
+            f"No price is known for the model {model!r}, and {why}. The operator can set one in posthouse.toml: "
+            f"[[prices]] with model, currency, input and output; or allow such models with billing.unpriced.",
+            param="model",
+            code="model_unpriced",
+        )
+
+
+def _mismatch(subject: Subject, budget: str, price: str) -> Forbidden:
+    return Forbidden(
+        f"The budget of this {subject.kind} is in {budget}, but the price of this model is in {price}. The operator "
+        f"can set a price in {budget} in posthouse.toml ([[prices]]), or a budget in {price}.",
+        param="model",
+        code="currency_mismatch",
+    )
