@@ -50,15 +50,14 @@ def of_payload(payload: Mapping[str, Any]) -> Complaint | None:
     base = payload.get("base_resp")
     if isinstance(base, dict) and base.get("status_code"):
         return Complaint(_text(base.get("status_msg")), None, _word(base["status_code"]))
-    choices = payload.get("choices")
-    if isinstance(choices, list):
-        inner = [choice["error"] for choice in choices if isinstance(choice, dict) and isinstance(choice.get("error"), dict)]
-        return _of_object(inner[0], {}) if inner else None
-    if payload.get("detail"):
-        return _of_detail(payload["detail"], payload)
-    if payload.get("message") and ("code" in payload or "type" in payload or "request_id" in payload):
-        return _of_flat(payload)
-    return None
+    if isinstance(payload.get("choices"), list):
+        return _of_choices(payload["choices"])
+    return _of_flat(payload)
+
+
+def _of_choices(choices: list[Any]) -> Complaint | None:
+    errors = (choice.get("error") for choice in choices if isinstance(choice, dict))
+    return next((_of_object(error, {}) for error in errors if isinstance(error, dict) and error), None)
 
 
 def _of_object(error: Mapping[str, Any], around: Mapping[str, Any]) -> Complaint:
@@ -78,11 +77,16 @@ def _of_object(error: Mapping[str, Any], around: Mapping[str, Any]) -> Complaint
 
 
 def _of_flat(payload: Mapping[str, Any]) -> Complaint | None:
-    if _word(payload.get("code")) in ("0", "200"):
+    if payload.get("detail"):
+        return _of_detail(payload["detail"], payload)
+    message = payload.get("message")
+    known = "code" in payload or "type" in payload or "request_id" in payload
+    if not message or not known or _word(payload.get("code")) in ("0", "200"):
         return None
-    message = payload["message"]
     if isinstance(message, dict) and "detail" in message:
         return _of_detail(message["detail"], payload)
+    if isinstance(message, list):
+        return _of_detail(message, payload)
     return Complaint(
         _text(message), _word(payload.get("type")), _word(payload.get("code")), _word(payload.get("param"))
     )

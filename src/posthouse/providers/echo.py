@@ -1,9 +1,9 @@
 """Echo: a provider inside this process, so that a fresh installation answers and tests need no network.
 
-It is a provider like any other; nothing outside this file knows its name. What it says is a function of what it is asked
-(only `created` is the time). It is no language model, and says so. Tokens are counted by one written rule: a token is one
-CJK character, a run of up to six other word characters, or one other sign, each with the blanks before it; an image, an
-audio clip or a file counts as one; names, roles and tool definitions count nothing.
+It is a provider like any other; nothing outside this file knows its name. What it says is a function of what it is
+asked (only `created` is the time). It is no language model, and says so. Tokens are counted by one rule: a token
+is one CJK character, a run of up to six other word characters, or one other sign, each with the blanks before it; an
+image, an audio clip or a file counts as one; names, roles and tool definitions count nothing.
 
 Source: none outside. Checked: 2026-11-21.
 """
@@ -147,7 +147,7 @@ class EchoTransport:
     def _chat(self, body: bytes) -> MemoryResponse:
         asked = _decode_chat(body)
         if asked.model != CHAT_MODEL:
-            raise NotFound(f"The model '{asked.model[:100]}' does not exist here.", param="model", code="model_not_found")
+            raise _no_model(asked.model)
         answer = _answer(asked)
         head = {
             "id": "chatcmpl-echo" + hashlib.sha256(body).hexdigest()[:20],
@@ -164,7 +164,7 @@ class EchoTransport:
         return MemoryResponse(200, _JSON, [_encode({**head, "choices": choices, "usage": _usage(asked, answer)})])
 
 
-ECHO: Final = Provider(
+ROW: Final = Provider(
     name="echo",
     title="Echo (built in)",
     docs="docs/providers.md",
@@ -183,7 +183,14 @@ def tokens_of(text: str) -> list[str]:
 
 def _models(now: int) -> dict[str, Any]:
     names = (CHAT_MODEL, EMBEDDING_MODEL)
-    return {"object": "list", "data": [{"id": n, "object": "model", "created": now, "owned_by": "posthouse"} for n in names]}
+    return {
+        "object": "list",
+        "data": [{"id": n, "object": "model", "created": now, "owned_by": "posthouse"} for n in names],
+    }
+
+
+def _no_model(name: str) -> NotFound:
+    return NotFound(f"The model '{name[:100]}' does not exist here.", param="model", code="model_not_found")
 
 
 def _refuse(error: PosthouseError) -> MemoryResponse:
@@ -217,7 +224,9 @@ def _cut(asked: _Chat, text: str, reason: str) -> tuple[list[str], str]:
 
 def _forced_tool(asked: _Chat) -> dict[str, Any] | None:
     """The function that the caller insists on, None where it leaves the choice to the model."""
-    functions = [tool["function"] for tool in asked.tools or [] if isinstance(tool.get("function"), dict)]
+    functions: list[dict[str, Any]] = [
+        tool["function"] for tool in asked.tools or [] if isinstance(tool.get("function"), dict)
+    ]
     match asked.tool_choice:
         case "required":
             if not functions:
@@ -315,7 +324,7 @@ async def _stream(asked: _Chat, answer: _Answer, head: dict[str, Any], pace: flo
 async def _embeddings(body: bytes) -> bytes:
     asked = _decode_embeddings(body)
     if asked.model != EMBEDDING_MODEL:
-        raise NotFound(f"The model '{asked.model[:100]}' does not exist here.", param="model", code="model_not_found")
+        raise _no_model(asked.model)
     inputs = _inputs(asked.input)
     data = []
     for index, (text, _) in enumerate(inputs):

@@ -4,22 +4,22 @@ Above: `call.py`. Below: `complaints.py` (reads the body), `scrub.py` (cleans th
 knows decides: the row's own codes, codes that all vendors share, words in the message, the HTTP status.
 """
 
+import math
 import re
 import time
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Final, Protocol
 
 from posthouse.core.errors import FailureKind, UpstreamFailure
 from posthouse.providers.complaints import Complaint, complaint_of
 from posthouse.providers.model import Provider
-from posthouse.providers.scrub import scrub
+from posthouse.providers.scrub import MAX_MESSAGE, scrub
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 MAX_RETRY_AFTER: Final = 86_400.0
 _MAX_PLAIN: Final = 300
-_NO_COMPLAINT: Final = Complaint()
 
 _CODES: Final[Mapping[str, FailureKind]] = {
     "context_length_exceeded": "context_length",
@@ -93,7 +93,9 @@ _TOO_LONG: Final = re.compile(
     r"|exceeded model token limit|reduce the length of the (?:messages|input|prompt)|too large for model with"
     r"|range of input length|exceeds? (?:the )?max(?:imum)? (?:input|prompt|model|sequence) len"
     r"|exceeds? (?:the )?(?:model'?s? )?max(?:imum)? (?:input )?(?:token|length)"
-    r"|longer than the (?:maximum )?(?:model'?s )?(?:context|model) length|prompt exceeds max length|too many (?:input )?tokens"
+    r"|longer than the (?:maximum )?(?:model'?s )?(?:context|model) length|prompt exceeds max length"
+    r"|exceed context limit|too many (?:input )?tokens|input too long|maximum input length is|while limit is"
+    r"|exceeds the maximum number of tokens"
     r"|token limit exceeded|超出.{0,12}(?:上下文|长度|限制)|(?:prompt|输入|上下文).{0,12}(?:超长|过长|超过|超出)",
     re.I,
 )
@@ -129,26 +131,40 @@ _OURS: Final[Mapping[FailureKind, tuple[str, str]]] = {
 }
 
 
+class Said(Protocol):
+    """What a provider said inside an answer, however it was read: a Complaint, or the dialect's error of a stream."""
+
+    @property
+    def message(self) -> str: ...
+
+    @property
+    def type(self) -> str | None: ...
+
+    @property
+    def code(self) -> str | None: ...
+
+    @property
+    def param(self) -> str | None: ...
+
+
 def failure_of(row: Provider, status: int, headers: Headers, body: bytes, secret: str | None = None) -> UpstreamFailure:
-    """`body` is the provider's answer, or the data of an error event of a stream (then `status` is 200).
+    """What an answer means that is no success, or a success (200) with an error inside.
 
     `secret` is the account's credential, which is removed from the text wherever it stands. Never raises.
     """
     complaint = complaint_of(body)
-    known = complaint if complaint is not None else _NO_COMPLAINT
-    kind = _kind_of(row, status, known)
-    message = scrub(known.message if complaint is not None else _plain(body), (secret,))
-    code = _code_of(kind, known, secret)
-    if kind in _OURS:
-        message = f"{_OURS[kind][0]} It said: {message}" if message else _OURS[kind][0]
-    failure = UpstreamFailure(
-        kind,
-        message or f"The provider answered with status {status} and no reason.",
-        param=scrub(known.param, (secret,), 200) if known.param else None,
-        code=code,
-        retry_after=retry_after_of(headers) if known.retry_delay is None else _bounded(known.retry_delay),
-    )
+    said = complaint if complaint is not None else Complaint(_plain(body))
+    failure = _failure(row, status, said, secret)
+    delay = said.retry_delay
+    failure.retry_after = retry_after_of(headers) if delay is None else _bounded(delay)
     failure.upstream_status = status
+    return failure
+
+
+def failure_said(row: Provider, said: Said, secret: str | None = None) -> UpstreamFailure:
+    """What an error inside an answer that had begun as a success means. Never raises."""
+    failure = _failure(row, 200, said, secret)
+    failure.upstream_status = 200
     return failure
 
 
@@ -178,43 +194,62 @@ def retry_after_of(headers: Headers) -> float | None:
 
 
 def _bounded(seconds: float) -> float | None:
-    if seconds != seconds:  # NaN
+    if math.isnan(seconds):
         return None
     return min(max(seconds, 0.0), MAX_RETRY_AFTER)
 
 
-def _kind_of(row: Provider, status: int, complaint: Complaint) -> FailureKind:
-    words = [word.lower() for word in (complaint.code, complaint.type) if word]
-    for word in words:
-        if word in row.codes:
-            return row.codes[word]
-    for word in words:
-        if word in _CODES:
-            return _CODES[word]
-    if status == 200 and complaint.code is not None and complaint.code.isdecimal():
+def _failure(row: Provider, status: int, said: Said, secret: str | None) -> UpstreamFailure:
+    kind = _kind_of(row, status, said)
+    message = scrub(said.message, (secret,))
+    if kind in _OURS:
+        message = f"{_OURS[kind][0]} It said: {message}" if message else _OURS[kind][0]
+    return UpstreamFailure(
+        kind,
+        message[:MAX_MESSAGE] or f"The provider answered with status {status} and no reason.",
+        param=scrub(said.param, (secret,), 200) if said.param else None,
+        code=_code_of(kind, said, secret),
+    )
+
+
+def _kind_of(row: Provider, status: int, said: Said) -> FailureKind:
+    words = [word.lower() for word in (said.code, said.type) if word]
+    by_code = _by_code(row.codes, words) or _by_code(_CODES, words)
+    if by_code is not None:
+        return by_code
+    if status == 200 and said.code is not None and said.code.isdecimal() and len(said.code) == 3:
         # An aggregator's error inside a 200 carries the status that it should have had.
-        status = int(complaint.code) if 400 <= int(complaint.code) <= 599 else status
+        status = int(said.code)
     for pattern, kind, room in _WORDS:
-        if status in room and pattern.search(complaint.message[:4_000]):
+        if status in room and pattern.search(said.message[:4_000]):
             return kind
-    if str(status) in row.codes:
-        return row.codes[str(status)]
     if status == 200:
-        return next((_VAGUE[word] for word in words if word in _VAGUE), "server")
-    if status in _STATUSES:
-        return _STATUSES[status]
-    return "bad_request" if 400 <= status <= 499 else "server"
+        return _by_code(_VAGUE, words) or "server"
+    return _by_code(row.codes, [str(status)]) or _by_status(status)
 
 
-def _code_of(kind: FailureKind, complaint: Complaint, secret: str | None) -> str | None:
+def _by_code(codes: Mapping[str, FailureKind], words: Sequence[str]) -> FailureKind | None:
+    """The kind of the first word that is known, as it stands or by its family (`Throttling.RateQuota`)."""
+    for word in words:
+        kind = codes.get(word) or codes.get(word.partition(".")[0])
+        if kind is not None:
+            return kind
+    return None
+
+
+def _by_status(status: int) -> FailureKind:
+    return _STATUSES.get(status) or ("bad_request" if 400 <= status <= 499 else "server")
+
+
+def _code_of(kind: FailureKind, said: Said, secret: str | None) -> str | None:
     if kind in _OURS:
         return _OURS[kind][1]
     if kind == "context_length":
         return "context_length_exceeded"  # the one code that clients act upon, by making the conversation shorter
     if kind == "content_filter":
         return "content_filter"
-    if complaint.code is not None:
-        return scrub(complaint.code, (secret,), 100)
+    if said.code is not None:
+        return scrub(said.code, (secret,), 100)
     return "rate_limit_exceeded" if kind == "rate" else None
 
 

@@ -41,10 +41,11 @@ class Provider(Struct, frozen=True, kw_only=True, eq=False):
     stream_usage    `include_usage`: must be asked for; `always`: comes by itself; `never`: never comes
     obfuscation     the vendor pads its stream with random text unless `include_obfuscation: false` is sent
     rename, drop    top-level members of a request body that the vendor calls otherwise, or refuses
-    prepare         (fields, request) -> fields: whatever else the body needs. Gets a dict of its own, and may change it.
+    prepare         (fields, request) -> fields: whatever else the body needs. Gets a dict of its own, may change it
     repair          stream chunk (decoded, its own) -> chunk in OpenAI's form, or None where nothing was to repair
-    repair_marker   bytes that an event contains whenever `repair` has work to do; other events are never decoded for it
-    codes           error code or type (lower case; integers as text) -> kind; asked before the rules all vendors share
+    repair_marker   bytes that stand in every event with which `repair` has work to do; others are not decoded for it
+    codes           error code, type, family of either (what is before the first dot) or bare HTTP status, in lower case
+                    and as text -> kind; asked before the rules that all vendors share
     free            self-hosted: its price is zero rather than unknown
     currency        ISO 4217, of the vendor's price list
     price_provider  the vendor's id in the price seed, None where the seed has none
@@ -131,4 +132,6 @@ class Deployment(Struct, frozen=True, kw_only=True, eq=False):
 
 def deployment(account: ProviderAccount, model: str, upstream_model: str | None = None) -> Deployment:
     """A deployment with default priority and weight; `upstream_model` is `model` where not given."""
-    return Deployment(id=f"{account.name}/{model}", account=account, model=model, upstream_model=upstream_model or model)
+    return Deployment(
+        id=f"{account.name}/{model}", account=account, model=model, upstream_model=upstream_model or model
+    )

@@ -46,33 +46,32 @@ class _Walk(Struct):
         options = schema.get("enum")
         if isinstance(options, list) and options:
             return options[0]
+        other = self._other(schema)
+        return self._typed(schema, depth) if other is None else self.value(other, depth + 1)
+
+    def _other(self, schema: Mapping[str, Any]) -> object | None:
+        """The schema that stands for this one: what it refers to, its first choice, or its parts in one."""
         if "$ref" in schema:
-            return self.value(self._resolve(schema["$ref"]), depth + 1)
+            return self._resolve(schema["$ref"])
         for key in ("anyOf", "oneOf"):
             choices = schema.get(key)
             if isinstance(choices, list) and choices:
-                return self.value(_merge(schema, choices[:1], key), depth + 1)
-        if isinstance(schema.get("allOf"), list):
-            return self.value(_merge(schema, [self._followed(part) for part in schema["allOf"]], "allOf"), depth + 1)
-        return self._typed(schema, depth)
+                return _merge(schema, choices[:1], key)
+        parts = schema.get("allOf")
+        return _merge(schema, [self._followed(part) for part in parts], "allOf") if isinstance(parts, list) else None
 
     def _typed(self, schema: Mapping[str, Any], depth: int) -> Any:
-        match _type_of(schema):
-            case "object":
-                return self._object(schema, depth)
-            case "array":
-                count = min(_whole(schema.get("minItems"), 0), 16)
-                return [self.value(schema.get("items", {}), depth + 1) for _ in range(count)]
-            case "string":
-                return _string(schema)
-            case "integer":
-                return _number(schema, 1)
-            case "number":
-                return _number(schema, 0)
-            case "boolean":
-                return False
-            case _:
-                return None
+        kind = _type_of(schema)
+        if kind == "object":
+            return self._object(schema, depth)
+        if kind == "array":
+            count = min(_whole(schema.get("minItems"), 0), 16)
+            return [self.value(schema.get("items", {}), depth + 1) for _ in range(count)]
+        if kind == "string":
+            return _string(schema)
+        if kind in ("integer", "number"):
+            return _number(schema, whole=kind == "integer")
+        return False if kind == "boolean" else None
 
     def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
         properties = schema.get("properties")
@@ -138,20 +137,21 @@ def _string(schema: Mapping[str, Any]) -> str:
     return "echo".ljust(length, ".")[: max(length, _whole(schema.get("maxLength"), _MAX_LENGTH))]
 
 
-def _number(schema: Mapping[str, Any], step: int) -> int | float:
-    """The number nearest to zero within the bounds; `step` 1 for integers."""
-    low = _bound(schema.get("minimum"), -math.inf)
-    high = _bound(schema.get("maximum"), math.inf)
+def _number(schema: Mapping[str, Any], *, whole: bool) -> int | float:
+    """The number nearest to zero within the bounds."""
+    low, high = _bound(schema.get("minimum"), -math.inf), _bound(schema.get("maximum"), math.inf)
     above, below = _bound(schema.get("exclusiveMinimum"), -math.inf), _bound(schema.get("exclusiveMaximum"), math.inf)
     if above >= low and above > -math.inf:
-        low = math.floor(above) + 1 if step or below - above > 1 or below == math.inf else (above + min(below, high)) / 2
+        step = math.floor(above) + 1
+        low = step if whole or step < min(high, below) else (above + min(high, below)) / 2
     if below <= high and below < math.inf:
-        high = math.ceil(below) - 1 if step or low <= math.ceil(below) - 1 else (low + below) / 2
+        step = math.ceil(below) - 1
+        high = step if whole or step >= low else (low + below) / 2
     found = min(max(0, low), high)
     multiple = _bound(schema.get("multipleOf"), 0)
     if multiple > 0:
         found = math.ceil(found / multiple) * multiple
-    elif step:
+    elif whole:
         found = math.ceil(found)
     return int(found) if found == int(found) else found
 

@@ -1,8 +1,8 @@
 """What a provider wrote, made fit for a caller's eyes: no hosts, paths, credentials or account names, and bounded.
 
-An error text is written by strangers for somebody else: it may name the operator's organisation, quote its key, or carry
-a traceback. Each pattern below starts at a boundary and repeats nothing that can match in two ways, so that hostile
-text costs no more than linear time.
+An error text is written by strangers for somebody else: it may name the operator's organisation, quote its key, or
+carry a traceback. Each pattern below starts at a boundary and repeats nothing that can match in two ways, so that
+hostile text costs no more than linear time.
 """
 
 import re
@@ -32,8 +32,8 @@ _PATTERNS: Final = (
     ),
     (
         re.compile(
-            r"\b(api[-_ ]?key|access[-_ ]?token|secret(?:[-_ ]?key)?|password|authorization)(\W{1,3}(?:is\s+|provided:\s*)?)"
-            r"(?=[\w*./+-]{0,40}[\d*])[\w*./+=-]{8,}",
+            r"\b(api[-_ ]?key|access[-_ ]?token|secret(?:[-_ ]?key)?|password|authorization)"
+            r"(\W{1,3}(?:is\s+|provided:\s*)?)(?=[\w*./+-]{0,40}[\d*])[\w*./+=-]{8,}",
             re.I,
         ),
         r"\1\2[credential]",

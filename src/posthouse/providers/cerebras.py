@@ -1,0 +1,31 @@
+"""Cerebras.
+
+Errors are flat: {message, type, param, code}. A conversation that is too long can be a 400 or 413 with no body at
+all, so that a bare 413 means that. There are no embeddings.
+
+Sources: inference-docs.cerebras.ai (chat completions, prompt caching), LiteLLM 1.109. Checked: 2026-11-21. The 413
+without a body is from reports of other clients.
+"""
+
+from typing import Final
+
+from posthouse.providers.model import Provider
+
+ROW: Final = Provider(
+    name="cerebras",
+    title="Cerebras",
+    docs="https://inference-docs.cerebras.ai",
+    checked="2026-11-21",
+    base_url="https://api.cerebras.ai/v1",
+    env=("CEREBRAS_API_KEY",),
+    base_url_env="CEREBRAS_BASE_URL",
+    embeddings_path=None,
+    codes={
+        "413": "context_length",
+        "wrong_api_key": "auth",
+        "token_quota_exceeded": "rate",
+        "request_quota_exceeded": "rate",
+        "queue_exceeded": "overloaded",
+    },
+    price_provider="cerebras",
+)

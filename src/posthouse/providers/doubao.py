@@ -1,0 +1,47 @@
+"""Volcengine Ark (火山方舟, Doubao).
+
+A model is a model id or the id of an inference endpoint (`ep-...`). Codes have a family and a detail
+(`RateLimitExceeded.EndpointRPMExceeded`); the family is what is mapped. An account in arrears is a 403.
+
+Sources: volcengine.com/docs/82379 (1298459 base URL, 1299023 error codes, 2025-11; 1494384 chat), models.dev
+(2026-08), LiteLLM 1.109. Checked: 2026-11-21. Not confirmed: `GET /models`; endpoints of an account are not listed by
+it in any case.
+"""
+
+from typing import Final
+
+from posthouse.providers.model import Provider
+
+ROW: Final = Provider(
+    name="doubao",
+    title="Doubao (Volcengine Ark)",
+    docs="https://www.volcengine.com/docs/82379",
+    checked="2026-11-21",
+    base_url="https://ark.cn-beijing.volces.com/api/v3",
+    env=("ARK_API_KEY", "VOLCENGINE_API_KEY"),
+    base_url_env="ARK_BASE_URL",
+    aliases=("volcengine", "ark"),
+    codes={
+        "authenticationerror": "auth",
+        "accessdenied": "auth",
+        "accountoverdueerror": "quota",
+        "serviceoverdue": "quota",
+        "quotaexceeded": "rate",
+        "ratelimitexceeded": "rate",
+        "accountratelimitexceeded": "rate",
+        "modelaccountrpmratelimitexceeded": "rate",
+        "modelaccounttpmratelimitexceeded": "rate",
+        "requestbursttoofast": "rate",
+        "serveroverloaded": "overloaded",
+        "sensitivecontentdetected": "content_filter",
+        "inputtextsensitivecontentdetected": "content_filter",
+        "inputimagesensitivecontentdetected": "content_filter",
+        "outputtextsensitivecontentdetected": "content_filter",
+        "invalidendpointormodel": "not_found",
+        "invalidendpoint": "not_found",
+        "modelnotopen": "not_found",
+        "unsupportedmodel": "not_found",
+        "internalserviceerror": "server",
+    },
+    currency="CNY",
+)

@@ -1,0 +1,23 @@
+"""Fireworks AI.
+
+Model names are paths (accounts/fireworks/models/...).
+
+Sources: docs.fireworks.ai (chat completions, prompt caching), models.dev (2026-06), LiteLLM 1.109. Checked:
+2026-11-21.
+"""
+
+from typing import Final
+
+from posthouse.providers.model import Provider
+
+ROW: Final = Provider(
+    name="fireworks",
+    title="Fireworks AI",
+    docs="https://docs.fireworks.ai",
+    checked="2026-11-21",
+    base_url="https://api.fireworks.ai/inference/v1",
+    env=("FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY"),
+    base_url_env="FIREWORKS_BASE_URL",
+    aliases=("fireworks-ai",),
+    price_provider="fireworks",
+)

@@ -1,0 +1,39 @@
+"""Groq.
+
+The last chunk of a stream carries usage as `x_groq.usage`; `stream_options` is known too, in which case both come. An
+error inside a stream is the text `x_groq.error`. 498 means that the flex tier has no room. There are no embeddings.
+
+Sources: console.groq.com/docs (API reference, error codes), the groq package (XGroq), LiteLLM 1.109. Checked:
+2026-11-21.
+"""
+
+from typing import Any, Final
+
+from posthouse.providers.model import Provider
+
+
+def _repair(chunk: dict[str, Any]) -> dict[str, Any] | None:
+    """Usage and error to where OpenAI has them."""
+    own = chunk.get("x_groq")
+    if not isinstance(own, dict):
+        return None
+    if own.get("error"):
+        return {**chunk, "error": {"message": str(own["error"]), "type": "server_error", "param": None, "code": None}}
+    if own.get("usage") and not chunk.get("usage"):
+        return {**chunk, "usage": own["usage"]}
+    return None
+
+
+ROW: Final = Provider(
+    name="groq",
+    title="Groq",
+    docs="https://console.groq.com/docs",
+    checked="2026-11-21",
+    base_url="https://api.groq.com/openai/v1",
+    env=("GROQ_API_KEY",),
+    base_url_env="GROQ_BASE_URL",
+    embeddings_path=None,
+    repair=_repair,
+    repair_marker=b'"x_groq"',
+    price_provider="groq",
+)

@@ -1,0 +1,23 @@
+"""llama.cpp server.
+
+A server of one's own. Errors are OpenAI's with an integer `code`; a conversation that is too long is a 400 of type
+`exceed_context_size_error`. Embeddings need the server started for them.
+
+Sources: llama.cpp tools/server/README.md, wire.md section 4. Checked: 2026-11-21.
+"""
+
+from typing import Final
+
+from posthouse.providers.model import Provider
+
+ROW: Final = Provider(
+    name="llamacpp",
+    title="llama.cpp",
+    docs="https://github.com/ggml-org/llama.cpp/tree/master/tools/server",
+    checked="2026-11-21",
+    base_url="http://127.0.0.1:8080/v1",
+    auth="none",
+    base_url_env="LLAMACPP_BASE_URL",
+    aliases=("llama.cpp", "llama-cpp"),
+    free=True,
+)

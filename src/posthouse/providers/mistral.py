@@ -1,0 +1,27 @@
+"""Mistral AI.
+
+The schema is closed: an unknown member is a 422 `extra_forbidden`. So `stream_options` is dropped (usage comes with the
+last chunk by itself), `max_completion_tokens` and `seed` get their names here, and members that only label a request
+are dropped. What would change the answer (`logprobs`, `logit_bias`, ...) is left for the vendor to refuse in its own words.
+
+Sources: docs.mistral.ai/api, TabbyML/tabby#4082 (stream_options), editor-code-assistant/eca#231 (max_completion_tokens,
+2025-12), LiteLLM 1.109 (seed). Checked: 2026-11-21.
+"""
+
+from typing import Final
+
+from posthouse.providers.model import Provider
+
+ROW: Final = Provider(
+    name="mistral",
+    title="Mistral AI",
+    docs="https://docs.mistral.ai/api/",
+    checked="2026-11-21",
+    base_url="https://api.mistral.ai/v1",
+    env=("MISTRAL_API_KEY",),
+    base_url_env="MISTRAL_BASE_URL",
+    stream_usage="always",
+    rename={"max_completion_tokens": "max_tokens", "seed": "random_seed"},
+    drop=("stream_options", "store", "user", "safety_identifier", "service_tier"),
+    price_provider="mistral",
+)

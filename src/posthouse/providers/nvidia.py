@@ -1,0 +1,24 @@
+"""NVIDIA NIM (hosted).
+
+Each model has a closed schema of its own: a member that one accepts another refuses with a 422. Errors are problem
+details ({status, title, detail}) or FastAPI's.
+
+Sources: docs.api.nvidia.com/nim (LLM interfaces, list of models), models.dev (2026-06). Checked: 2026-11-21. Not
+confirmed: that every model knows `stream_options`; the ones looked at do.
+"""
+
+from typing import Final
+
+from posthouse.providers.model import Provider
+
+ROW: Final = Provider(
+    name="nvidia",
+    title="NVIDIA NIM",
+    docs="https://docs.api.nvidia.com/nim/",
+    checked="2026-11-21",
+    base_url="https://integrate.api.nvidia.com/v1",
+    env=("NVIDIA_API_KEY", "NVIDIA_NIM_API_KEY"),
+    base_url_env="NVIDIA_BASE_URL",
+    aliases=("nim",),
+    rename={"max_completion_tokens": "max_tokens"},
+)

@@ -1,0 +1,39 @@
+"""Alibaba Cloud Model Studio (百炼, DashScope).
+
+Keys belong to a region: another one is a `base_url` of the account (dashscope-intl.aliyuncs.com for Singapore,
+dashscope-us for Virginia). Usage of a stream must be asked for. Some models think only when they stream. Errors carry
+the platform's own codes, in OpenAI's shape or flat with a request id.
+
+Sources: help.aliyun.com (OpenAI compatible chat, error codes), alibabacloud.com (2025-11), LiteLLM 1.109. Checked:
+2026-11-21. Not confirmed: `GET /models` in every region; the list of codes is not complete.
+"""
+
+from typing import Final
+
+from posthouse.providers.model import Provider
+
+ROW: Final = Provider(
+    name="qwen",
+    title="Qwen (Alibaba Cloud Model Studio)",
+    docs="https://help.aliyun.com/zh/model-studio/",
+    checked="2026-11-21",
+    base_url="https://dashscope.aliyuncs.com/compatible-mode/v1",
+    env=("DASHSCOPE_API_KEY",),
+    base_url_env="DASHSCOPE_BASE_URL",
+    aliases=("dashscope", "bailian"),
+    codes={
+        "arrearage": "quota",
+        "invalidapikey": "auth",
+        "accessdenied": "auth",
+        "throttling": "rate",
+        "limitrequests": "rate",
+        "data_inspection_failed": "content_filter",
+        "datainspectionfailed": "content_filter",
+        "modelnotfound": "not_found",
+        "model_not_supported": "not_found",
+        "modelserviceunavailable": "overloaded",
+        "serviceunavailable": "overloaded",
+        "requesttimeout": "timeout",
+    },
+    currency="CNY",
+)

@@ -1,0 +1,24 @@
+"""StepFun (阶跃星辰).
+
+Reasoning comes as `reasoning`; `reasoning_format: deepseek-style` asks for `reasoning_content`. The reference names
+`max_tokens` only.
+
+Sources: models.dev (2026-06, from platform.stepfun.com). Checked: 2026-11-21. Not confirmed: error codes, embeddings.
+"""
+
+from typing import Final
+
+from posthouse.providers.model import Provider
+
+ROW: Final = Provider(
+    name="stepfun",
+    title="StepFun",
+    docs="https://platform.stepfun.com/docs/zh/overview/concept",
+    checked="2026-11-21",
+    base_url="https://api.stepfun.com/v1",
+    env=("STEPFUN_API_KEY",),
+    base_url_env="STEPFUN_BASE_URL",
+    aliases=("step",),
+    rename={"max_completion_tokens": "max_tokens"},
+    currency="CNY",
+)
