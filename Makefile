@@ -87,7 +87,7 @@ $(BIN)/python: | python-is-new-enough
 .PHONY: python-is-new-enough
 python-is-new-enough:
 	@$(if $(PYTHON),$(PYTHON) -c '$(NEW_ENOUGH)' 2>/dev/null,false) || { \
-		echo "error: Posthouse needs Python 3.11 or newer; $(or $(PYTHON),python3) is $$($(or $(PYTHON),python3) --version 2>&1)." >&2; \
+		echo "error: Posthouse needs Python 3.11 or newer; $(or $(PYTHON),python3) is $$($(or $(PYTHON),python3) --version 2>&1 | head -n 1)." >&2; \
 		echo "  Install a newer one, or name it: make serve PYTHON=/path/to/python3.12" >&2; exit 1; }
 
 clean: ## remove what the other targets made
