@@ -1,0 +1,92 @@
+"""Events: an answer as it comes, one closed union for every dialect.
+
+    Started  (TextDelta | RefusalDelta | ReasoningDelta | ToolCallStarted ToolCallDelta* | AudioDelta)*  Finished
+    UsageReported?                                                        or, at any point, Failed and nothing more
+
+`choice` counts the answers from 0; `call` counts the tool calls of one choice from 0.
+"""
+
+from msgspec import Struct
+
+from posthouse.core.items import ToolKind
+from posthouse.core.usage import Usage
+
+
+class Started(Struct, frozen=True, tag="started"):
+    """The model begins one choice. `role` is nearly always `assistant`."""
+
+    choice: int = 0
+    role: str = "assistant"
+
+
+class TextDelta(Struct, frozen=True, tag="text"):
+    text: str
+    choice: int = 0
+
+
+class RefusalDelta(Struct, frozen=True, tag="refusal"):
+    text: str
+    choice: int = 0
+
+
+class ReasoningDelta(Struct, frozen=True, tag="reasoning"):
+    text: str
+    choice: int = 0
+
+
+class ToolCallStarted(Struct, frozen=True, tag="tool_call"):
+    call_id: str
+    name: str
+    kind: ToolKind = "function"
+    call: int = 0
+    choice: int = 0
+
+
+class ToolCallDelta(Struct, frozen=True, tag="arguments"):
+    arguments: str
+    kind: ToolKind = "function"
+    call: int = 0
+    choice: int = 0
+
+
+class AudioDelta(Struct, frozen=True, tag="audio"):
+    """A piece of speech: base64 `data`, its `transcript`, or the `id` to refer to it by."""
+
+    data: str = ""
+    transcript: str = ""
+    id: str | None = None
+    choice: int = 0
+
+
+class Finished(Struct, frozen=True, tag="finished"):
+    """One choice ended: stop, length, tool_calls, content_filter; others pass."""
+
+    reason: str
+    choice: int = 0
+
+
+class UsageReported(Struct, frozen=True, tag="usage"):
+    usage: Usage
+
+
+class Failed(Struct, frozen=True, tag="failed"):
+    """The answer broke off; `message` is safe to show."""
+
+    message: str
+    type: str | None = None
+    code: str | None = None
+    param: str | None = None
+
+
+Event = (
+    Started
+    | TextDelta
+    | RefusalDelta
+    | ReasoningDelta
+    | ToolCallStarted
+    | ToolCallDelta
+    | AudioDelta
+    | Finished
+    | UsageReported
+    | Failed
+)
