@@ -1,0 +1,226 @@
+"""Keys and accounts as JSON: what the admin API takes and gives, and what `--json` prints.
+
+Money is a decimal string with a currency beside it. Instants are given as ISO 8601 in UTC, and taken as ISO 8601 (UTC
+where no zone is said) or as seconds since the epoch. Complaints are InvalidRequest and name the field.
+"""
+
+import datetime
+import math
+from collections.abc import Collection, Mapping
+from typing import Any, Final, get_args
+
+from posthouse.accounts.model import (
+    DEFAULT_ACCOUNT,
+    Account,
+    AccountChanges,
+    CreatedKey,
+    Key,
+    KeyChanges,
+    NewAccount,
+    NewKey,
+)
+from posthouse.core.caller import Budget, Limits, Period
+from posthouse.core.errors import InvalidRequest
+from posthouse.core.money import format_nano, parse_nano
+
+_LIMITS: Final = ("rpm", "tpm", "concurrency")
+_PERIODS: Final[tuple[Period, ...]] = get_args(Period)
+
+
+def new_key_of(raw: object) -> NewKey:
+    """`{"name", "account"?, "models"?, "budget"?, "limits"?, "expires_at"?}`; null is as good as absent."""
+    body = _object(raw, None, ("name", "account", "models", "budget", "limits", "expires_at"))
+    return NewKey(
+        name=_text(body, "name"),
+        account=_text(body, "account") if body.get("account") is not None else DEFAULT_ACCOUNT,
+        models=_models(body.get("models")),
+        limits=Limits(**_limits(body.get("limits"))),
+        budget=_budget(body.get("budget")),
+        expires_at=instant_of(body.get("expires_at")),
+    )
+
+
+def key_changes_of(raw: object) -> KeyChanges:
+    """Any of the members of a key but its account; what is absent stays, null takes away."""
+    body = _object(raw, None, ("name", "models", "budget", "limits", "expires_at"))
+    changes = _changes(body)
+    if "models" in body:
+        changes["models"] = _models(body["models"])
+    if "expires_at" in body:
+        changes["expires_at"] = instant_of(body["expires_at"])
+    return KeyChanges(**changes)
+
+
+def new_account_of(raw: object) -> NewAccount:
+    """`{"name", "budget"?, "limits"?}`"""
+    body = _object(raw, None, ("name", "budget", "limits"))
+    return NewAccount(
+        name=_text(body, "name"), limits=Limits(**_limits(body.get("limits"))), budget=_budget(body.get("budget"))
+    )
+
+
+def account_changes_of(raw: object) -> AccountChanges:
+    """`{"name"?, "budget"?, "limits"?, "disabled"?}`; what is absent stays, null takes away."""
+    body = _object(raw, None, ("name", "budget", "limits", "disabled"))
+    changes = _changes(body)
+    if "disabled" in body:
+        if not isinstance(body["disabled"], bool):
+            raise InvalidRequest("`disabled` must be true or false.", param="disabled")
+        changes["disabled"] = body["disabled"]
+    return AccountChanges(**changes)
+
+
+def key_to_json(key: Key, now: float) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "hint": key.hint,
+        "account": key.account_id,
+        "account_name": key.account_name,
+        "status": key.status(now),
+        "models": None if key.models is None else list(key.models),
+        "budget": _budget_to_json(key.budget),
+        "limits": _limits_to_json(key.limits),
+        "created_at": _iso(key.created_at),
+        "expires_at": _iso(key.expires_at),
+        "revoked_at": _iso(key.revoked_at),
+    }
+
+
+def created_to_json(created: CreatedKey, now: float) -> dict[str, Any]:
+    """The key with its secret as `key`: the one time that it is shown."""
+    plain = key_to_json(created.key, now)
+    return {"id": plain.pop("id"), "key": created.secret, **plain}
+
+
+def account_to_json(account: Account) -> dict[str, Any]:
+    return {
+        "id": account.id,
+        "name": account.name,
+        "status": "active" if account.disabled_at is None else "disabled",
+        "budget": _budget_to_json(account.budget),
+        "limits": _limits_to_json(account.limits),
+        "created_at": _iso(account.created_at),
+        "disabled_at": _iso(account.disabled_at),
+    }
+
+
+def instant_of(raw: object) -> float | None:
+    """Seconds since the epoch of an `expires_at` as written."""
+    complaint = "`expires_at` must be an ISO 8601 time such as 2027-01-31T00:00:00Z, or seconds since the epoch."
+    if raw is None:
+        return None
+    if isinstance(raw, int | float) and not isinstance(raw, bool) and math.isfinite(raw):
+        return float(min(max(raw, -1), 10**15))  # far outside of what the rules allow, and inside of what a float holds
+    if isinstance(raw, str) and len(raw) <= 40:
+        try:
+            moment = datetime.datetime.fromisoformat(raw)
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=datetime.UTC)
+            return moment.timestamp()
+        except (ValueError, OverflowError):
+            pass
+    raise InvalidRequest(complaint, param="expires_at")
+
+
+def budget_of(amount: str, currency: str, period: str = "total") -> Budget:
+    """A budget from its three words, as the command line takes them."""
+    return Budget(_nano(amount), currency, _period(period))
+
+
+def _changes(body: Mapping[str, Any]) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    if "name" in body:
+        changes["name"] = _text(body, "name")
+    if "budget" in body:
+        changes["budget"] = _budget(body["budget"])
+    if "limits" in body:
+        cleared = dict.fromkeys(_LIMITS) if body["limits"] is None else {}
+        changes.update(cleared or _limits(body["limits"]))
+    return changes
+
+
+def _object(raw: object, param: str | None, known: Collection[str]) -> dict[str, Any]:
+    if not isinstance(raw, dict):
+        what = f"`{param}`" if param else "The body"
+        raise InvalidRequest(f"{what} must be a JSON object.", param=param)
+    for name in raw:
+        if name not in known:
+            path = f"{param}.{name}" if param else str(name)
+            raise InvalidRequest(f"Unknown member `{path[:200]}`; known are {', '.join(known)}.", param=path[:200])
+    return raw
+
+
+def _text(body: Mapping[str, Any], name: str) -> str:
+    value = body.get(name)
+    if value is None:
+        raise InvalidRequest(f"`{name}` is required.", param=name)
+    if not isinstance(value, str):
+        raise InvalidRequest(f"`{name}` must be a string.", param=name)
+    return value
+
+
+def _models(raw: object) -> tuple[str, ...] | None:
+    if raw is None:
+        return None
+    if not isinstance(raw, list | tuple):
+        raise InvalidRequest("`models` must be a list of names.", param="models")
+    for index, name in enumerate(raw):
+        if not isinstance(name, str):
+            raise InvalidRequest(f"`models[{index}]` must be a string.", param=f"models[{index}]")
+    return tuple(dict.fromkeys(raw))
+
+
+def _limits(raw: object) -> dict[str, int | None]:
+    if raw is None:
+        return {}
+    body = _object(raw, "limits", _LIMITS)
+    for name, value in body.items():
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            raise InvalidRequest(f"`limits.{name}` must be a whole number or null.", param=f"limits.{name}")
+    return body
+
+
+def _budget(raw: object) -> Budget | None:
+    if raw is None:
+        return None
+    body = _object(raw, "budget", ("amount", "currency", "period"))
+    currency = body.get("currency")
+    if not isinstance(currency, str):
+        raise InvalidRequest("`budget.currency` is required, such as USD.", param="budget.currency")
+    return Budget(_nano(body.get("amount")), currency, _period(body.get("period", "total")))
+
+
+def _nano(raw: object) -> int:
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        raw = str(raw)
+    if not isinstance(raw, str) or len(raw) > 40:
+        raise InvalidRequest('`budget.amount` must be a decimal string such as "5.00".', param="budget.amount")
+    try:
+        return parse_nano(raw)
+    except ValueError as error:
+        raise InvalidRequest(f"`budget.amount`: {error}.", param="budget.amount") from None
+
+
+def _period(raw: object) -> Period:
+    for period in _PERIODS:
+        if raw == period:
+            return period
+    raise InvalidRequest(f"`budget.period` must be one of {', '.join(_PERIODS)}.", param="budget.period")
+
+
+def _budget_to_json(budget: Budget | None) -> dict[str, str] | None:
+    if budget is None:
+        return None
+    return {"amount": format_nano(budget.nano), "currency": budget.currency, "period": budget.period}
+
+
+def _limits_to_json(limits: Limits) -> dict[str, int | None]:
+    return {"rpm": limits.rpm, "tpm": limits.tpm, "concurrency": limits.concurrency}
+
+
+def _iso(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,120 @@
+"""What a key or an account may hold. Each complaint is InvalidRequest and names the field as the API spells it."""
+
+import re
+from typing import Final
+
+from msgspec import UNSET
+
+from posthouse.accounts.model import PAGE_LIMIT, AccountChanges, Changes, KeyChanges, NewAccount, NewKey, Page
+from posthouse.core.caller import Budget
+from posthouse.core.errors import InvalidRequest
+
+MAX_NAME: Final = 128
+MAX_MODELS: Final = 1000
+MAX_MODEL_NAME: Final = 256
+MAX_ID: Final = 128
+MAX_EXPIRY: Final = 253_402_300_799  # the last second of the year 9999
+_MAX_LIMITS: Final = {"rpm": 10**9, "tpm": 10**12, "concurrency": 10**6}
+_MAX_NANO: Final = 2**63 - 1
+# Control characters spoil listings and logs; NUL and lone surrogates are what databases refuse to store.
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_CURRENCY: Final = re.compile(r"[A-Z]{3}\Z")
+
+
+def check_new_key(new: NewKey, now: float) -> None:
+    check_name(new.name)
+    if not is_reference(new.account):
+        raise InvalidRequest("`account` is not the id or name of an account.", param="account")
+    _check_models(new.models)
+    _check_limits(new.limits.rpm, new.limits.tpm, new.limits.concurrency)
+    _check_budget(new.budget)
+    _check_expiry(new.expires_at)
+    if new.expires_at is not None and new.expires_at <= now:
+        raise InvalidRequest("`expires_at` has passed already.", param="expires_at")
+
+
+def check_key_changes(changes: KeyChanges) -> None:
+    """An expiry in the past is a way to end a key."""
+    _check_changes(changes)
+    if changes.models is not UNSET:
+        _check_models(changes.models)
+    if changes.expires_at is not UNSET:
+        _check_expiry(changes.expires_at)
+
+
+def check_new_account(new: NewAccount) -> None:
+    _check_account_name(new.name)
+    _check_limits(new.limits.rpm, new.limits.tpm, new.limits.concurrency)
+    _check_budget(new.budget)
+
+
+def check_account_changes(changes: AccountChanges) -> None:
+    _check_changes(changes)
+    if changes.name is not UNSET:
+        _check_account_name(changes.name)
+
+
+def check_page(page: Page) -> None:
+    if not 1 <= page.limit <= PAGE_LIMIT:
+        raise InvalidRequest(f"`limit` must be from 1 to {PAGE_LIMIT}.", param="limit")
+    if page.after is not None and not is_reference(page.after):
+        raise InvalidRequest("`after` is not a cursor of this listing.", param="after")
+
+
+def check_name(name: str) -> None:
+    if not name.strip() or len(name) > MAX_NAME or name != name.strip() or _UNPRINTABLE.search(name):
+        raise InvalidRequest(
+            f"`name` must be 1 to {MAX_NAME} printable characters without space around them.", param="name"
+        )
+
+
+def is_reference(text: str) -> bool:
+    """Whether `text` can be an id or a name at all; what cannot is not worth asking the database, which might choke."""
+    return 0 < len(text) <= MAX_ID and not _UNPRINTABLE.search(text)
+
+
+def _check_account_name(name: str) -> None:
+    check_name(name)
+    if name.startswith("acc_"):
+        raise InvalidRequest("`name` must not begin with acc_, as ids do.", param="name")
+
+
+def _check_changes(changes: Changes) -> None:
+    if changes.name is not UNSET:
+        check_name(changes.name)
+    limits = (None if limit is UNSET else limit for limit in (changes.rpm, changes.tpm, changes.concurrency))
+    _check_limits(*limits)
+    if changes.budget is not UNSET:
+        _check_budget(changes.budget)
+
+
+def _check_models(models: tuple[str, ...] | None) -> None:
+    if models is None:
+        return
+    if not models:
+        raise InvalidRequest("`models` must name at least one model; leave it out for all.", param="models")
+    if len(models) > MAX_MODELS:
+        raise InvalidRequest(f"`models` must not name more than {MAX_MODELS} models.", param="models")
+    for index, model in enumerate(models):
+        if not model or len(model) > MAX_MODEL_NAME or " " in model or _UNPRINTABLE.search(model):
+            raise InvalidRequest(f"`models[{index}]` is not the name of a model.", param=f"models[{index}]")
+
+
+def _check_limits(rpm: int | None, tpm: int | None, concurrency: int | None) -> None:
+    for name, value in (("rpm", rpm), ("tpm", tpm), ("concurrency", concurrency)):
+        if value is not None and not 1 <= value <= _MAX_LIMITS[name]:
+            raise InvalidRequest(f"`limits.{name}` must be from 1 to {_MAX_LIMITS[name]}.", param=f"limits.{name}")
+
+
+def _check_budget(budget: Budget | None) -> None:
+    if budget is None:
+        return
+    if not 0 <= budget.nano <= _MAX_NANO:
+        raise InvalidRequest("`budget.amount` must not be negative or too large.", param="budget.amount")
+    if not _CURRENCY.match(budget.currency):
+        raise InvalidRequest("`budget.currency` must be three capital letters, such as USD.", param="budget.currency")
+
+
+def _check_expiry(expires_at: float | None) -> None:
+    if expires_at is not None and not 0 <= expires_at <= MAX_EXPIRY:  # false for NaN too
+        raise InvalidRequest("`expires_at` must be seconds since the epoch, before the year 10000.", param="expires_at")

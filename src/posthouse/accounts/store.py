@@ -1,0 +1,274 @@
+"""All SQL of accounts and keys. Every function runs inside a transaction of the caller's; values are bound.
+
+Above: `service`. Below: storage.tables.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, insert, select, text, update
+
+from posthouse.accounts.model import Account, AccountChanges, Changes, Key, KeyChanges, Listing, Page
+from posthouse.core.caller import Budget, Limits
+from posthouse.storage import revisions
+from posthouse.storage.tables import accounts, keys, meta
+
+REVISION: Final = "accounts"
+_COUNTERS: Final = ("rpm", "tpm", "concurrency")
+# Text, since Core has an upsert only per dialect (see storage.revisions).
+_FIRST_ACCOUNT: Final = text(
+    "INSERT INTO accounts (id, name, created_at) VALUES (:id, :name, :now) ON CONFLICT (id) DO NOTHING"
+)
+_FIRST_META: Final = text("INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING")
+_KEYS: Final = select(keys, accounts.c.name.label("account_name")).join_from(keys, accounts)
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A key with its account and the hash of its secret."""
+
+    hash: bytes
+    key: Key
+    account: Account
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it may be used, as far as its expiry allows."""
+        return self.key.revoked_at is None and self.account.disabled_at is None
+
+
+# Revisions and small facts
+
+
+def touch(connection: Connection) -> int:
+    """Counts a change; gives the new revision."""
+    revisions.bump(connection, REVISION)
+    return revision(connection)
+
+
+def revision(connection: Connection) -> int:
+    return revisions.read(connection).get(REVISION, 0)
+
+
+def fact(connection: Connection, name: str) -> str | None:
+    value: str | None = connection.execute(select(meta.c.value).where(meta.c.name == name)).scalar()
+    return value
+
+
+def put_first_fact(connection: Connection, name: str, value: str) -> bool:
+    """False where there is one already."""
+    return connection.execute(_FIRST_META, {"name": name, "value": value}).rowcount == 1
+
+
+def put_fact(connection: Connection, name: str, value: str) -> None:
+    if not put_first_fact(connection, name, value):
+        connection.execute(update(meta).where(meta.c.name == name).values(value=value))
+
+
+# Accounts
+
+
+def ensure_account(connection: Connection, account_id: str, now: float) -> bool:
+    """Makes the account of this id and name unless there is one; False where there was."""
+    row = {"id": account_id, "name": account_id, "now": _ms(now)}
+    return connection.execute(_FIRST_ACCOUNT, row).rowcount == 1
+
+
+def insert_account(connection: Connection, account: Account) -> None:
+    """IntegrityError where the name is taken."""
+    connection.execute(
+        insert(accounts).values(
+            id=account.id,
+            name=account.name,
+            created_at=_ms(account.created_at),
+            **_limit_columns(account.limits),
+            **_budget_columns(account.budget),
+        )
+    )
+
+
+def account_by(connection: Connection, reference: str) -> Account | None:
+    """By id, else by name."""
+    for column in (accounts.c.id, accounts.c.name):
+        row = connection.execute(select(accounts).where(column == reference)).first()
+        if row is not None:
+            return _account(row)
+    return None
+
+
+def list_accounts(connection: Connection, page: Page) -> Listing[Account]:
+    rows = _page(connection, select(accounts), accounts.c.id, page)
+    return _listing([_account(row) for row in rows], page)
+
+
+def change_account(connection: Connection, account_id: str, changes: AccountChanges, now: float) -> None:
+    """IntegrityError where the name is taken. An account disabled twice keeps the first date."""
+    _update(connection, accounts, account_id, _columns(changes))
+    if changes.disabled is UNSET:
+        return
+    if changes.disabled:
+        statement = update(accounts).where(accounts.c.id == account_id, accounts.c.disabled_at.is_(None))
+        connection.execute(statement.values(disabled_at=_ms(now)))
+    else:
+        connection.execute(update(accounts).where(accounts.c.id == account_id).values(disabled_at=None))
+
+
+# Keys
+
+
+def insert_key(connection: Connection, key: Key, digest: bytes) -> None:
+    connection.execute(
+        insert(keys).values(
+            id=key.id,
+            hash=digest,
+            hint=key.hint,
+            name=key.name,
+            account_id=key.account_id,
+            models=_models_column(key.models),
+            expires_at=_ms_or_none(key.expires_at),
+            created_at=_ms(key.created_at),
+            **_limit_columns(key.limits),
+            **_budget_columns(key.budget),
+        )
+    )
+
+
+def key_by_id(connection: Connection, key_id: str, account_id: str | None) -> Key | None:
+    """`account_id` None looks in every account."""
+    statement = _KEYS.where(keys.c.id == key_id)
+    if account_id is not None:
+        statement = statement.where(keys.c.account_id == account_id)
+    row = connection.execute(statement).first()
+    return None if row is None else _key(row)
+
+
+def list_keys(connection: Connection, page: Page, account_id: str | None) -> Listing[Key]:
+    statement = _KEYS if account_id is None else _KEYS.where(keys.c.account_id == account_id)
+    rows = _page(connection, statement, keys.c.id, page)
+    return _listing([_key(row) for row in rows], page)
+
+
+def change_key(connection: Connection, key_id: str, changes: KeyChanges) -> None:
+    values = _columns(changes)
+    if changes.models is not UNSET:
+        values["models"] = _models_column(changes.models)
+    if changes.expires_at is not UNSET:
+        values["expires_at"] = _ms_or_none(changes.expires_at)
+    _update(connection, keys, key_id, values)
+
+
+def revoke_key(connection: Connection, key_id: str, now: float) -> None:
+    """A key revoked twice keeps the first date."""
+    statement = update(keys).where(keys.c.id == key_id, keys.c.revoked_at.is_(None))
+    connection.execute(statement.values(revoked_at=_ms(now)))
+
+
+def live_keys(connection: Connection, now: float) -> list[Stored]:
+    """Every key that is neither revoked nor expired, of accounts that are not disabled."""
+    owners = {row.id: _account(row) for row in connection.execute(select(accounts))}
+    statement = _KEYS.where(
+        keys.c.revoked_at.is_(None),
+        accounts.c.disabled_at.is_(None),
+        keys.c.expires_at.is_(None) | (keys.c.expires_at > _ms(now)),
+    )
+    # On PostgreSQL an account may be newer than the list of accounts above; its revision has not been read yet either.
+    rows = connection.execute(statement)
+    return [Stored(row.hash, _key(row), owners[row.account_id]) for row in rows if row.account_id in owners]
+
+
+def stored_key(connection: Connection, key_id: str) -> Stored:
+    """A key that exists."""
+    row = connection.execute(_KEYS.where(keys.c.id == key_id)).one()
+    owner = connection.execute(select(accounts).where(accounts.c.id == row.account_id)).one()
+    return Stored(row.hash, _key(row), _account(owner))
+
+
+def _update(connection: Connection, table: Table, row_id: str, values: dict[str, Any]) -> None:
+    if values:
+        connection.execute(update(table).where(table.c.id == row_id).values(**values))
+
+
+def _page(connection: Connection, statement: Select[Any], column: ColumnElement[str], page: Page) -> list[Row[Any]]:
+    """One row more than asked for tells whether there is a page behind."""
+    if page.after is not None:
+        statement = statement.where(column < page.after)
+    return list(connection.execute(statement.order_by(column.desc()).limit(page.limit + 1)))
+
+
+def _listing(items: list[Any], page: Page) -> Listing[Any]:
+    more = len(items) > page.limit
+    shown = tuple(items[: page.limit])
+    return Listing(shown, shown[-1].id if more else None)
+
+
+def _columns(changes: Changes) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name in ("name", *_COUNTERS):
+        value = getattr(changes, name)
+        if value is not UNSET:
+            values[name] = value
+    if changes.budget is not UNSET:
+        values.update(_budget_columns(changes.budget))
+    return values
+
+
+def _limit_columns(limits: Limits) -> dict[str, int | None]:
+    return {name: getattr(limits, name) for name in _COUNTERS}
+
+
+def _budget_columns(budget: Budget | None) -> dict[str, Any]:
+    if budget is None:
+        return {"budget_nano": None, "budget_currency": None, "budget_period": None}
+    return {"budget_nano": budget.nano, "budget_currency": budget.currency, "budget_period": budget.period}
+
+
+def _models_column(models: Iterable[str] | None) -> str | None:
+    return None if models is None else msgspec.json.encode(list(models)).decode()
+
+
+def _account(row: Row[Any]) -> Account:
+    return Account(
+        id=row.id,
+        name=row.name,
+        limits=_limits(row),
+        budget=_budget(row),
+        created_at=row.created_at / 1000,
+        disabled_at=_seconds(row.disabled_at),
+    )
+
+
+def _key(row: Row[Any]) -> Key:
+    return Key(
+        id=row.id,
+        name=row.name,
+        hint=row.hint,
+        account_id=row.account_id,
+        account_name=row.account_name,
+        models=None if row.models is None else msgspec.json.decode(row.models, type=tuple[str, ...]),
+        limits=_limits(row),
+        budget=_budget(row),
+        created_at=row.created_at / 1000,
+        expires_at=_seconds(row.expires_at),
+        revoked_at=_seconds(row.revoked_at),
+    )
+
+
+def _limits(row: Row[Any]) -> Limits:
+    return Limits(rpm=row.rpm, tpm=row.tpm, concurrency=row.concurrency)
+
+
+def _budget(row: Row[Any]) -> Budget | None:
+    return None if row.budget_nano is None else Budget(row.budget_nano, row.budget_currency, row.budget_period)
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+def _ms_or_none(seconds: float | None) -> int | None:
+    return None if seconds is None else _ms(seconds)
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000
