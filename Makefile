@@ -15,7 +15,7 @@ INSTALL := $(PIP) install --quiet --require-hashes
 # Our own package, from this folder: its build backend is in the locked requirements, so nothing unlocked is fetched.
 INSTALL_SELF := $(PIP) install --quiet --no-deps --no-build-isolation --editable .
 
-.PHONY: help serve test check lint types floors cover peers bench format lock clean
+.PHONY: help serve test check lint types floors cover peers bench format lock prices clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -48,7 +48,7 @@ peers: $(VENV)/.dev ## suites and clients that others wrote, in an environment o
 	PYTHON=$(abspath $(BIN)/python) ./peers/run $(ARGS)
 
 bench: $(VENV)/.dev ## the benchmark of the hot path (BENCH_PEERS=1 measures others beside it)
-	$(BIN)/python bench/run.py $(ARGS)
+	$(BIN)/python -m bench $(ARGS)
 
 format: $(VENV)/.dev ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix-only .
@@ -62,6 +62,12 @@ COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --g
 lock: $(UV) ## write requirements/*.txt again from pyproject.toml
 	$(COMPILE) --group build --output-file requirements/base.txt
 	$(COMPILE) --group dev --constraints requirements/base.txt --output-file requirements/dev.txt
+	$(COMPILE) --group prices --constraints requirements/base.txt --output-file requirements/prices.txt
+
+prices: requirements/prices.txt | python-is-new-enough ## make the price seed again from genai-prices
+	$(PYTHON) -m venv $(VENV)-prices
+	$(VENV)-prices/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
+	$(VENV)-prices/bin/python tools/make_prices.py $(ARGS)
 
 $(UV): | python-is-new-enough
 	$(PYTHON) -m venv $(VENV)-lock
@@ -91,6 +97,6 @@ python-is-new-enough:
 		echo "  Install a newer one, or name it: make serve PYTHON=/path/to/python3.12" >&2; exit 1; }
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) $(VENV)-lock $(VENV)-peers build dist htmlcov .coverage .coverage.* \
+	rm -rf $(VENV) $(VENV)-lock $(VENV)-peers $(VENV)-prices build dist htmlcov .coverage .coverage.* \
 		.mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests bench peers -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
