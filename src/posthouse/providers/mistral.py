@@ -2,7 +2,8 @@
 
 The schema is closed: an unknown member is a 422 `extra_forbidden`. So `stream_options` is dropped (usage comes with the
 last chunk by itself), `max_completion_tokens` and `seed` get their names here, and members that only label a request
-are dropped. What would change the answer (`logprobs`, `logit_bias`, ...) is left for the vendor to refuse in its own words.
+are dropped. What would change the answer (`logprobs`, `logit_bias`, ...) is left for the vendor to refuse in its own
+words.
 
 Sources: docs.mistral.ai/api, TabbyML/tabby#4082 (stream_options), editor-code-assistant/eca#231 (max_completion_tokens,
 2025-12), LiteLLM 1.109 (seed). Checked: 2026-11-21.

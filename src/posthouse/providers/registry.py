@@ -1,8 +1,8 @@
 """Which types of provider there are: the built-in rows, and those that other packages bring.
 
 A package adds rows through the entry-point group `posthouse.providers`: each entry point names a `Provider`, or a list
-or tuple of them. A plugin that cannot be loaded, or whose name is taken, is reported in `Registry.problems` and left out;
-the house opens without it.
+or tuple of them. A plugin that cannot be loaded, or whose name is taken, is reported in `Registry.problems` and left
+out; the house opens without it.
 """
 
 import difflib

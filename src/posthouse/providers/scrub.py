@@ -40,8 +40,12 @@ _PATTERNS: Final = (
     ),
     (re.compile(r"\b(?:org|proj|acct|user)[-_][A-Za-z0-9]{8,}\b"), "[account]"),
     (re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?(?![\w.]*\d)"), "[address]"),
-    (re.compile(r"(?<![\w:])\[?(?:[0-9a-f]{0,4}:){3,7}[0-9a-f]{0,4}\]?(?::\d{1,5})?(?![\w:])", re.I), "[address]"),
-    (re.compile(r"\[?::1\]?(?::\d{1,5})?(?!\w)"), "[address]"),
+    (
+        re.compile(r"\[(?=[0-9a-f:.]{0,60}(?:::|[a-f]))[0-9a-f.]{0,15}:[0-9a-f:.]{1,45}\](?::\d{1,5})?", re.I),
+        "[address]",
+    ),
+    (re.compile(r"(?<![\w:])(?:[0-9a-f]{0,4}:){3,7}[0-9a-f]{0,4}(?![\w:])", re.I), "[address]"),
+    (re.compile(r"(?<![\w:])::1(?![\w:])"), "[address]"),
     (re.compile(rf"(?<![\w.-])(?:[a-z0-9_-]{{1,63}}\.){{1,10}}(?:{_TLDS})(?::\d{{1,5}})?(?![\w-])", re.I), "[address]"),
     (re.compile(r"\blocalhost(?::\d{1,5})?(?!\w)", re.I), "[address]"),
     # Paths of OpenAI's own interface stay: "use /v1/responses" is advice.

@@ -1,0 +1,37 @@
+"""The table in the documentation is the rows."""
+
+from pathlib import Path
+
+import pytest
+
+from posthouse.providers.registry import BUILTIN
+from posthouse.providers.table import main, page, table
+
+PAGE = Path(__file__).parents[2] / "docs" / "providers.md"
+
+
+def test_the_documentation_holds_the_table_as_the_rows_have_it() -> None:
+    text = PAGE.read_text("utf-8")
+    assert page(text, BUILTIN) == text, "run: python -m posthouse.providers.table docs/providers.md"
+
+
+def test_every_row_has_a_line() -> None:
+    lines = table(BUILTIN).splitlines()[2:]
+    assert [line.split("`")[1] for line in lines] == [row.name for row in BUILTIN]
+
+
+def test_a_page_is_written_in_place_and_the_rest_of_it_stays(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    path.write_text(page(PAGE.read_text("utf-8"), []) + "after", "utf-8")
+    main([str(path)])
+    assert path.read_text("utf-8") == PAGE.read_text("utf-8") + "after"
+
+
+def test_without_a_path_the_table_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    main([])
+    assert capsys.readouterr().out == table(BUILTIN)
+
+
+def test_a_page_without_marks_is_refused() -> None:
+    with pytest.raises(ValueError, match="no marks"):
+        page("nothing", BUILTIN)
