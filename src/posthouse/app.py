@@ -29,9 +29,11 @@ from posthouse.api.pages import Pages
 from posthouse.api.protocol import ProtocolOptions, ServerProtocol
 from posthouse.api.server import FrontDoor, keep_time
 from posthouse.api.services import Services
+from posthouse.billing.balances import Balances
 from posthouse.billing.estimate import TokenCounter
 from posthouse.billing.ledger import Ledger
 from posthouse.billing.prices import PriceBook
+from posthouse.billing.recovery import expire_open
 from posthouse.core.errors import PosthouseError
 from posthouse.core.ids import IdMaker
 from posthouse.gateway.model import GatewayOptions
@@ -45,9 +47,8 @@ from posthouse.routing.model import Offer, RoutingOptions
 from posthouse.routing.offers import built_in, found_locally, from_environment, in_process, offers_of, routes_of
 from posthouse.routing.service import Router
 from posthouse.settings import Loaded, Settings
-from posthouse.storage.appliers import APPLIERS
 from posthouse.storage.database import Database
-from posthouse.storage.journal import Journal
+from posthouse.storage.journal import Journal, JournalOptions
 from posthouse.telemetry import RequestLog, Telemetry
 from posthouse.upstream.client import ClientOptions, UpstreamClient
 
@@ -72,12 +73,12 @@ class Posthouse:
         self.directory = Directory(self.database, settings.limits)
         key = settings.admin.key
         self.new_admin_key = self.directory.ensure_admin_key(None if key is None else key.reveal())
-        self.journal = Journal(storage.data / "journal", self.database, APPLIERS)
+        self.journal = Journal(storage.data / "journal", self.database, options=_journal_options(settings))
         self.telemetry = Telemetry()
         if settings.log.requests:
             self.telemetry.log = RequestLog(as_json=settings.log.format == "json")
         self.ids = IdMaker()
-        self.client = UpstreamClient(ClientOptions())
+        self.client: UpstreamClient | None = None
         self.registry = load_registry()
         self.prices = PriceBook(settings.prices)
         self.pricing = Pricing(self.prices)
@@ -96,7 +97,8 @@ class Posthouse:
         """Finds the providers, and makes what stands on them. Call once, in the loop that will serve."""
         settings = self.settings
         await asyncio.to_thread(self.journal.start)
-        self.catalog = Catalog(await self._offers(), routes_of(settings.routes), int(time.time()))
+        self.client = UpstreamClient(ClientOptions())
+        self.catalog = Catalog(await self._offers(self.client), routes_of(settings.routes), int(time.time()))
         routing = settings.routing
         self.router = Router(
             self.catalog,
@@ -126,17 +128,21 @@ class Posthouse:
         self.door.add_prefix("/admin/", dict.fromkeys(methods, control))
         self._gauges()
 
-    async def _offers(self) -> tuple[Offer, ...]:
+    async def _offers(self, client: UpstreamClient) -> tuple[Offer, ...]:
         settings = self.settings
         configured = settings.providers or from_environment(self._environ, self.registry, settings.upstream)
-        offers = offers_of(configured, self.registry, self.client)
+        offers = offers_of(configured, self.registry, client)
         if not offers and settings.routing.discover:
-            offers = tuple(built_in(row, self.client) for row in await found_locally(self.registry))
-        return offers or in_process(self.registry, self.client)
+            offers = tuple(built_in(row, client) for row in await found_locally(self.registry))
+        return offers or in_process(self.registry, client)
 
     def _open_ledger(self) -> Ledger:
         self.journal.wait_applied(60.0)  # what a former life left is part of every balance
-        return Ledger.open(self.database, self.journal, self.settings.billing.unpriced)
+        expire_open(self.database, int(time.time() * 1000))
+        balances = Balances()
+        with self.database.read() as connection:
+            balances.load(connection, int(time.time() * 1000))
+        return Ledger(self.journal, balances, unpriced=self.settings.billing.unpriced)
 
     # What the door asks
 
@@ -151,15 +157,16 @@ class Posthouse:
         return None
 
     async def _admin(self, exchange: Exchange) -> None:
-        application = self._control or await asyncio.to_thread(self._load_control)
+        application = self._control if self._control is not None else await asyncio.to_thread(self._load_control)
         await Bridge(exchange, self.door.common_head(exchange)).run(application)
 
     def _load_control(self) -> Application:
         with self._control_lock:
-            if self._control is None:
+            control = self._control
+            if control is None:
                 create: Callable[[Services], Application] = pkgutil.resolve_name(CONTROL_PLANE)
                 assert self.router is not None
-                self._control = create(
+                control = self._control = create(
                     Services(
                         self.loaded,
                         self.database,
@@ -170,7 +177,7 @@ class Posthouse:
                         self.router,
                     )
                 )
-            return self._control
+            return control
 
     # Life
 
@@ -205,7 +212,8 @@ class Posthouse:
         """Everything written, everything closed."""
         if self.gateway is not None:
             await self.gateway.closing(self.settings.server.drain_timeout)
-        await self.client.aclose()
+        if self.client is not None:
+            await self.client.aclose()
         await asyncio.to_thread(self.journal.close, 30.0)
         if self.telemetry.log is not None:
             self.telemetry.log.close()
@@ -323,3 +331,8 @@ def _protocol_options(settings: Settings) -> ProtocolOptions:
         header_limit=server.header_limit,
         body_limit=server.body_limit,
     )
+
+
+def _journal_options(settings: Settings) -> JournalOptions:
+    storage = settings.storage
+    return JournalOptions(segment_bytes=storage.journal_segment, total_bytes=storage.journal_limit)

@@ -266,7 +266,7 @@ class Telemetry(Collector):
             family = HistogramMetricFamily(f"posthouse_{name}", help_text, labels=labels)
             for key, series in self._series.items():
                 histogram: Histogram = getattr(series, attribute)
-                family.add_metric(list(key), histogram.cumulative(), histogram.total)
+                family.add_metric(list(key), histogram.cumulative(), sum_value=histogram.total)
             yield family
         tokens = CounterMetricFamily(
             "posthouse_tokens", "Tokens by disjoint class.", labels=["direction", "class", "model", "provider"]
@@ -287,10 +287,10 @@ class Telemetry(Collector):
         families: dict[str, CounterMetricFamily] = {}
         for (currency, model, provider), nano in costs.items():
             name = f"posthouse_cost_{currency.lower()}"
-            family = families.setdefault(
+            billed = families.setdefault(
                 name, CounterMetricFamily(name, f"Billed, in {currency}.", labels=["model", "provider"])
             )
-            family.add_metric([model, provider], nano / NANO)
+            billed.add_metric([model, provider], nano / NANO)
         yield from families.values()
 
 

@@ -29,7 +29,9 @@ HEARTBEAT: Final = b": keep-alive\n\n"
 class Wire(Protocol):
     """What an exchange needs of its connection."""
 
-    date: bytes  # the `date` header line, renewed every second
+    @property
+    def date(self) -> bytes:
+        """The `date` header line, renewed every second."""
 
     def send(self, data: bytes) -> None: ...
     def release(self, exchange: "Exchange") -> None:

@@ -5,7 +5,7 @@ looked at here.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import unquote
 
@@ -13,7 +13,9 @@ from posthouse.api.exchange import Exchange, Route
 from posthouse.api.server import JSON, FrontDoor
 from posthouse.core.errors import NotFound, PosthouseError
 from posthouse.core.requests import ModelRequest
-from posthouse.dialects import openai_chat, openai_embeddings, openai_models
+from posthouse.dialects import openai_chat_head, openai_embeddings
+from posthouse.dialects.openai_errors import encode_error
+from posthouse.dialects.openai_models import ModelCard, encode_model, encode_models
 from posthouse.gateway.model import Answer, Call
 from posthouse.gateway.service import Gateway
 from posthouse.routing.catalog import Catalog
@@ -30,7 +32,7 @@ class OpenAIFace:
         self._catalog = catalog
 
     def mount(self) -> None:
-        chat = Route("chat.completions", self._model_route(openai_chat.decode_head))
+        chat = Route("chat.completions", self._model_route(openai_chat_head.decode_head))
         embeddings = Route("embeddings", self._model_route(openai_embeddings.decode_head))
         models = Route("models", self.models)
         model = Route("models", self.model)
@@ -40,8 +42,8 @@ class OpenAIFace:
             self._door.add(f"{base}/models", {b"GET": models})
             self._door.add_prefix(f"{base}/models/", {b"GET": model})
 
-    def _model_route(self, decode: Callable[[bytes], ModelRequest]) -> Callable[[Exchange], "asyncio.Future[None]"]:
-        async def answer(exchange: Exchange) -> None:
+    def _model_route(self, decode: Callable[[bytes], ModelRequest]) -> Callable[[Exchange], Awaitable[None]]:
+        async def handle(exchange: Exchange) -> None:
             request = decode(exchange.body)
             exchange.body = b""  # `request.fields` holds what is needed of it
             assert exchange.caller is not None  # the route is authenticated
@@ -53,7 +55,7 @@ class OpenAIFace:
             else:
                 await self._stream(exchange, answer)
 
-        return answer  # type: ignore[return-value]
+        return handle
 
     async def _stream(self, exchange: Exchange, answer: Answer) -> None:
         loop = asyncio.get_running_loop()
@@ -67,7 +69,7 @@ class OpenAIFace:
                     await exchange.drained()
         except PosthouseError as error:
             # The gateway has settled already; all that is left is to say that this stream is not whole.
-            exchange.end(b"data: " + openai_chat.encode_error(error) + b"\n\n")
+            exchange.end(b"data: " + encode_error(error) + b"\n\n")
             return
         finally:
             # The client may have left while we waited for it to read: the generator does not know of it until told.
@@ -82,7 +84,7 @@ class OpenAIFace:
         caller = exchange.caller
         assert caller is not None
         listed = [model for model in self._catalog.listed() if caller.may_use(model.id)]
-        body = openai_models.encode_list([(model.id, model.created, model.owned_by) for model in listed])
+        body = encode_models([ModelCard(model.id, model.created, model.owned_by) for model in listed])
         exchange.respond(200, JSON + self._door.common_head(exchange), body)
 
     async def model(self, exchange: Exchange) -> None:
@@ -91,7 +93,7 @@ class OpenAIFace:
         name = unquote(exchange.path.partition("/models/")[2])
         for model in self._catalog.listed():
             if model.id == name and caller.may_use(name):
-                body = openai_models.encode_one((model.id, model.created, model.owned_by))
+                body = encode_model(ModelCard(model.id, model.created, model.owned_by))
                 exchange.respond(200, JSON + self._door.common_head(exchange), body)
                 return
         raise NotFound(f"The model {name[:200]!r} does not exist.", param="model", code="model_not_found")

@@ -26,7 +26,7 @@ from uvicorn.server import ServerState
 
 from posthouse.api.exchange import Exchange
 from posthouse.core.errors import BodyTooLarge, InvalidRequest, PosthouseError, RequestTimeout
-from posthouse.dialects.openai_chat import encode_error
+from posthouse.dialects.openai_errors import encode_error
 
 NEVER: Final = float("inf")
 _MAX_PIPELINED: Final = 16
@@ -87,7 +87,7 @@ class ServerProtocol(asyncio.Protocol):
         self.loop = _loop or asyncio.get_running_loop()
         self.state = server_state
         self.options = self.house.options
-        self.parser = httptools.HttpRequestParser(self)
+        self.parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self.transport: asyncio.Transport | None = None
         self.current: Exchange | None = None  # being answered
         self.reading: Exchange | None = None  # its head or body is being read
@@ -111,7 +111,7 @@ class ServerProtocol(asyncio.Protocol):
         self.deadline = self.loop.time() + self.options.header_timeout
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.state.connections.discard(self)  # type: ignore[arg-type]
+        self.state.connections.discard(self)
         self.closing = True
         self.resume_writing()
         for exchange in (self.current, *self.waiting):
@@ -126,8 +126,11 @@ class ServerProtocol(asyncio.Protocol):
         if self.closing:
             self._linger(len(data))
             return
+        parser = self.parser
+        if parser is None:
+            return
         try:
-            self.parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self.refuse(InvalidRequest("This server does not upgrade connections.", code="upgrade_refused"))
             return
@@ -180,6 +183,7 @@ class ServerProtocol(asyncio.Protocol):
         assert exchange is not None
         self._in_body = True
         parser = self.parser
+        assert parser is not None
         options = self.options
         raw = exchange.raw_headers
         if len(raw) > options.max_headers:

@@ -16,7 +16,7 @@ from posthouse.api.protocol import ProtocolOptions
 from posthouse.core.caller import Caller
 from posthouse.core.errors import MethodNotAllowed, NotFound, PosthouseError, Unauthenticated, Unavailable
 from posthouse.core.ids import IdMaker
-from posthouse.dialects.openai_chat import encode_error
+from posthouse.dialects.openai_errors import encode_error
 
 logger = logging.getLogger("posthouse.api")
 

@@ -18,12 +18,11 @@ from msgspec import Struct
 
 from posthouse.billing.estimate import TokenCounter, reserve_of, rough_input_tokens
 from posthouse.billing.ledger import Ledger
-from posthouse.billing.model import Price
-from posthouse.core.errors import Forbidden, PosthouseError, RateLimited, UpstreamFailure
+from posthouse.core.errors import Forbidden, PosthouseError, RateLimited, Unavailable, UpstreamFailure
 from posthouse.core.money import format_nano
 from posthouse.core.usage import Usage, UsageSource
-from posthouse.dialects.openai_chat_stream import ChatStream
-from posthouse.dialects.openai_chat_usage import usage_chunk
+from posthouse.dialects.openai_chat_stream import ChatStream, usage_chunk
+from posthouse.dialects.openai_chat_whole import whole_text
 from posthouse.gateway.model import Answer, Call, GatewayOptions
 from posthouse.gateway.passage import Ledgers, Outcome, Passage
 from posthouse.gateway.pricing import Pricing
@@ -31,6 +30,7 @@ from posthouse.limits.service import Limiter
 from posthouse.providers.call import Reply, failure_in_stream
 from posthouse.routing.model import Candidate
 from posthouse.routing.service import Router
+from posthouse.storage.rows import EndedBy
 from posthouse.upstream.model import UpstreamResponse
 
 logger = logging.getLogger("posthouse.gateway")
@@ -73,7 +73,7 @@ class Gateway:
             plan = await self._admit(passage)
             reply = await self._router.attempt(plan, request, passage.trace)
         except PosthouseError as error:
-            ended_by = "upstream" if isinstance(error, UpstreamFailure) else "error"
+            ended_by: EndedBy = "upstream" if isinstance(error, UpstreamFailure) else "error"
             passage.release(Outcome(status=error.status, error=error.code or error.type, ended_by=ended_by))
             self._journal.flush()
             raise
@@ -82,6 +82,7 @@ class Gateway:
             raise
         passage.first_at = reply.first_at
         if reply.stream is not None:
+            self._make_durable(passage, reply)
             return Answer(self._headers(passage), events=self._watch(passage, reply))
         await self._settle_whole(passage, reply)
         return Answer(self._headers(passage), body=reply.body)
@@ -130,18 +131,22 @@ class Gateway:
         return cap * request.choices
 
     def _priced(self, passage: Passage, plan: Sequence[Candidate]) -> Sequence[Candidate]:
-        """Prices for every candidate. One hold has one currency: candidates of another than the first's are left out, as
-        are unpriced ones where there are priced ones (a budget could not be compared with them)."""
+        """Notes the price of every candidate, and leaves out those that must not serve this caller: without a price, or
+        in another currency than its budget's. Raises what stands in the way where none is left."""
         now = passage.began
+        call = passage.call
         prices = passage.prices
-        currency = None
+        kept: list[Candidate] = []
+        refusal = None
         for candidate in plan:
             price = prices[candidate.deployment.id] = self._pricing.at(candidate.deployment, now)
-            if currency is None and price is not None:
-                currency = price.currency
-        if len(plan) == 1 or currency is None or not passage.call.caller.has_budget:
-            return plan
-        return [c for c in plan if _currency(prices[c.deployment.id]) == currency]
+            refusal = self._ledger.refusal(call.caller, call.request.model, price)
+            if refusal is None:
+                kept.append(candidate)
+        if kept:
+            return kept
+        assert refusal is not None  # a plan is never empty
+        raise refusal
 
     # Whole answers
 
@@ -152,21 +157,32 @@ class Gateway:
         source: UsageSource = "provider"
         if usage is None:
             source = "estimated"
+            chat = passage.call.request.operation == "chat.completions"
+            text = whole_text(reply.body).text if chat else ""
             try:
-                usage = await self._counted(passage, whole.text())
+                usage = await self._counted(passage, text)
             except asyncio.CancelledError:
-                self._finish_later(self._count_and_settle(passage, whole.text(), _LEFT))
+                self._finish_later(self._count_and_settle(passage, text, _LEFT))
                 raise
         passage.settle(usage, source)
         self._journal.flush()
 
     # Streams
 
+    def _make_durable(self, passage: Passage, reply: Reply) -> None:
+        """The hold is on disk before the first byte leaves the house, or nothing leaves it."""
+        try:
+            self._journal.flush()
+        except Unavailable as error:
+            if reply.response is not None:
+                reply.response.close()
+            passage.release(Outcome(status=error.status, error=error.code, ended_by="error"))
+            raise
+
     async def _watch(self, passage: Passage, reply: Reply) -> AsyncGenerator[bytes, None]:
         """Events as they come; the settlement; the end. Raises UpstreamFailure where the provider broke off."""
         stream, response = reply.stream, reply.response
         assert stream is not None and response is not None
-        self._journal.flush()  # the hold is durable before the first byte leaves the house
         try:
             try:
                 if reply.first:
@@ -196,7 +212,7 @@ class Gateway:
                 self._left_streaming(passage, stream, response)
             raise
         if source != "provider" and passage.call.request.include_usage:
-            yield usage_chunk(usage, stream.id, passage.call.request.model, int(passage.began)) + stream.tail()
+            yield usage_chunk(usage, stream.id or passage.call.id, passage.call.request.model, int(passage.began)) + stream.tail()
         else:
             yield stream.tail()
 
@@ -205,7 +221,7 @@ class Gateway:
         if stream.error is not None:
             candidate = passage.trace.candidate
             assert candidate is not None
-            return failure_in_stream(candidate.deployment.account.row, stream.error)
+            return failure_in_stream(candidate.deployment.account, stream.error)
         if stream.finish_reason is None:
             return UpstreamFailure("server", "The provider's stream ended before the answer was finished.")
         return None
@@ -300,7 +316,3 @@ class Gateway:
                 cost.currency.encode(),
             )
         return lines
-
-
-def _currency(price: Price | None) -> str | None:
-    return None if price is None else price.currency

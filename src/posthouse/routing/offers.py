@@ -20,7 +20,7 @@ _PROBE_SECONDS: Final = 0.3
 
 def well_known(registry: Registry) -> tuple[WellKnown, ...]:
     """The variables that make a provider by themselves, of every row."""
-    return tuple(WellKnown(row.name, row.env, row.base_url_env) for row in registry.rows() if row.env)
+    return tuple(WellKnown(row.name, row.env, row.base_url_env) for row in registry.rows if row.env)
 
 
 def from_environment(
@@ -55,12 +55,12 @@ def built_in(row: Provider, transport: Transport) -> Offer:
 
 def in_process(registry: Registry, transport: Transport) -> tuple[Offer, ...]:
     """What answers where nothing is configured: the providers that live in this process."""
-    return tuple(built_in(row, transport) for row in registry.rows() if row.transport is not None)
+    return tuple(built_in(row, transport) for row in registry.rows if row.transport is not None)
 
 
 async def found_locally(registry: Registry) -> tuple[Provider, ...]:
     """Rows that say where they usually listen on this machine, and do. At most 0.3 s."""
-    rows = [row for row in registry.rows() if row.found_locally and row.base_url is not None]
+    rows = [row for row in registry.rows if row.found_locally and row.base_url is not None]
     answers = await asyncio.gather(*(_listens(row.base_url or "") for row in rows))
     return tuple(row for row, listens in zip(rows, answers, strict=True) if listens)
 
