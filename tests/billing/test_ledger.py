@@ -4,7 +4,6 @@ import itertools
 from dataclasses import dataclass
 
 import pytest
-from tests.billing.fakes import NOW, PRICE, House, caller, settlement, usd
 
 from posthouse.billing.ledger import Hold
 from posthouse.billing.model import TRANSITIONS, HoldEnded, Price, rates_of
@@ -12,6 +11,7 @@ from posthouse.core.caller import Budget
 from posthouse.core.errors import Forbidden, InsufficientQuota, Unavailable
 from posthouse.core.money import Money
 from posthouse.storage.rows import EndRow, HoldRow
+from tests.billing.fakes import NOW, PRICE, House, caller, settlement, usd
 
 ENDS = {
     "settle": lambda hold: hold.settle(settlement(7)),

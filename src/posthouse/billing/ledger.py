@@ -15,9 +15,11 @@ from msgspec import Struct
 
 from posthouse.billing.balances import Balances, Day, Purse, day_of
 from posthouse.billing.model import TRANSITIONS, HoldEnded, HoldEvent, HoldState, Price, Settlement, UnpricedPolicy
+from posthouse.billing.recovery import expire_open
 from posthouse.core.caller import Caller, Subject
 from posthouse.core.errors import Forbidden, InsufficientQuota
 from posthouse.core.money import Money, format_nano
+from posthouse.storage.database import Database
 from posthouse.storage.rows import END, HOLD, EndRow, EndState, HoldRow, JournalRow
 
 _PERIODS: Final = {"total": "total", "day": "daily", "week": "weekly", "month": "monthly"}
@@ -30,7 +32,8 @@ class Appends(Protocol):
 
 
 class Counts(Struct):
-    """What happened since start; `overdraft` is nano-units, of whatever currency, charged beyond what was held."""
+    """What happened since start. `overdraft` is nano-units, of whatever currency, charged beyond what was held;
+    `recovered` are holds that a former life left open."""
 
     open: int = 0
     settled: int = 0
@@ -39,6 +42,7 @@ class Counts(Struct):
     refused: int = 0
     overdrafts: int = 0
     overdraft: int = 0
+    recovered: int = 0
 
 
 class Hold:
@@ -108,6 +112,24 @@ class Ledger:
         self._unpriced: UnpricedPolicy = unpriced
         self._day = day_of(int(clock() * 1000))
         self.counts = Counts()
+
+    @classmethod
+    def open(
+        cls,
+        database: Database,
+        journal: Appends,
+        unpriced: UnpricedPolicy = "auto",
+        clock: Callable[[], float] = time.time,
+    ) -> "Ledger":
+        """The ledger of a process that begins to serve: the journal is applied, and nobody else writes holds."""
+        now_ms = int(clock() * 1000)
+        expired = expire_open(database, now_ms)
+        balances = Balances()
+        with database.read() as connection:
+            balances.load(connection, now_ms)
+        ledger = cls(journal, balances, clock, unpriced)
+        ledger.counts.recovered = expired
+        return ledger
 
     def refusal(self, caller: Caller, model: str, price: Price | None) -> Forbidden | None:
         """Why a deployment with this price must not serve this caller, None where it may.
