@@ -30,6 +30,9 @@ POSTHOUSE = """\
 host = "127.0.0.1"
 port = {port}
 
+[upstream]
+max_connections = 4096
+
 [[providers]]
 name = "mock"
 type = "openai-compatible"

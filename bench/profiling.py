@@ -6,10 +6,12 @@ and sees the main thread only. Figures taken under either are for orientation, n
 
 import io
 import pstats
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +19,8 @@ from pathlib import Path
 from bench.gateways import Gateway
 from bench.reactor import BenchError
 
-LINES = 60
+SHOWN = 50
+LINE = re.compile(r":\d+\)$")
 
 
 @contextmanager
@@ -43,24 +46,23 @@ def watching(profiler: str, gateway: Gateway, root: Path) -> Iterator[None]:
 
 
 def hottest(collapsed: Path) -> str:
-    """Functions by samples on top of the stack, and by samples anywhere in it, from py-spy's collapsed stacks."""
-    own: dict[str, int] = {}
-    whole: dict[str, int] = {}
-    total = 0
-    for line in collapsed.read_text().splitlines():
-        stack, _, count = line.rpartition(" ")
+    """Lines and functions by samples on top of the stack, functions by samples anywhere in it (py-spy's raw format)."""
+    lines: Counter[str] = Counter()
+    functions: Counter[str] = Counter()
+    callers: Counter[str] = Counter()
+    for sample in collapsed.read_text().splitlines():
+        stack, _, count = sample.rpartition(" ")
         frames = stack.split(";")
-        samples = int(count)
-        total += samples
-        own[frames[-1]] = own.get(frames[-1], 0) + samples
-        for frame in set(frames):
-            whole[frame] = whole.get(frame, 0) + samples
-    lines = [f"{total} samples; own share, then share with everything called"]
-    for title, table in (("own", own), ("with callees", whole)):
-        lines.append(f"-- {title}")
-        ranked = sorted(table.items(), key=lambda item: -item[1])[:LINES]
-        lines.extend(f"{samples / max(total, 1):6.1%}  {frame}" for frame, samples in ranked)
-    return "\n".join(lines)
+        lines[frames[-1]] += int(count)
+        functions[LINE.sub(")", frames[-1])] += int(count)
+        for frame in {LINE.sub(")", frame) for frame in frames}:
+            callers[frame] += int(count)
+    total = max(lines.total(), 1)
+    text = [f"{total} samples"]
+    for title, table in (("own, by line", lines), ("own, by function", functions), ("with callees", callers)):
+        text.append(f"-- {title}")
+        text.extend(f"{samples / total:6.1%}  {frame}" for frame, samples in table.most_common(SHOWN))
+    return "\n".join(text)
 
 
 def top(profile: Path) -> str:
@@ -68,5 +70,5 @@ def top(profile: Path) -> str:
     if not profile.exists():
         raise BenchError("cProfile wrote nothing: the gateway did not end by itself")
     text = io.StringIO()
-    pstats.Stats(str(profile), stream=text).strip_dirs().sort_stats("tottime").print_stats(LINES)
+    pstats.Stats(str(profile), stream=text).strip_dirs().sort_stats("tottime").print_stats(SHOWN)
     return text.getvalue()
