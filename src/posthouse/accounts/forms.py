@@ -24,6 +24,7 @@ from posthouse.core.errors import InvalidRequest
 from posthouse.core.money import format_nano, parse_nano
 
 _LIMITS: Final = ("rpm", "tpm", "concurrency")
+_MAX_WHOLE: Final = 10**12  # above it no budget can be stored, and Python takes long to spell very large integers
 _PERIODS: Final[tuple[Period, ...]] = get_args(Period)
 
 
@@ -110,7 +111,8 @@ def instant_of(raw: object) -> float | None:
     complaint = "`expires_at` must be an ISO 8601 time such as 2027-01-31T00:00:00Z, or seconds since the epoch."
     if raw is None:
         return None
-    if isinstance(raw, int | float) and not isinstance(raw, bool) and math.isfinite(raw):
+    # `isfinite` makes a float of a whole number first, which the largest ones overflow.
+    if (isinstance(raw, int) and not isinstance(raw, bool)) or (isinstance(raw, float) and math.isfinite(raw)):
         return float(min(max(raw, -1), 10**15))  # far outside of what the rules allow, and inside of what a float holds
     if isinstance(raw, str) and len(raw) <= 40:
         try:
@@ -192,7 +194,7 @@ def _budget(raw: object) -> Budget | None:
 
 
 def _nano(raw: object) -> int:
-    if isinstance(raw, int) and not isinstance(raw, bool):
+    if isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) < _MAX_WHOLE:
         raw = str(raw)
     if not isinstance(raw, str) or len(raw) > 40:
         raise InvalidRequest('`budget.amount` must be a decimal string such as "5.00".', param="budget.amount")

@@ -128,8 +128,8 @@ class Directory:
     # The admin key
 
     def ensure_admin_key(self, given: str | None) -> str | None:
-        """With `given` (from the settings), that is the admin key of this process. Else the stored one is, and where there
-        is none a new one is made and returned: the only time that it is known. ConfigError if `given` is short.
+        """With `given` (from the settings), that is the admin key of this process. Else the stored one is, and where
+        there is none a new one is made and returned: the only time that it is known. ConfigError if `given` is short.
         """
         if given is not None:
             if len(given) < ADMIN_KEY_LENGTH:

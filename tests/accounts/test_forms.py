@@ -1,0 +1,182 @@
+"""Keys and accounts as JSON."""
+
+import pytest
+from msgspec import UNSET
+
+from posthouse.accounts.forms import (
+    account_changes_of,
+    account_to_json,
+    budget_of,
+    created_to_json,
+    instant_of,
+    key_changes_of,
+    key_to_json,
+    new_account_of,
+    new_key_of,
+)
+from posthouse.accounts.model import Account, CreatedKey, Key, KeyChanges, NewAccount, NewKey
+from posthouse.core.caller import Budget, Limits
+from posthouse.core.errors import InvalidRequest
+
+KEY = Key(
+    id="key_1",
+    name="ci",
+    hint="wxyz",
+    account_id="default",
+    account_name="house",
+    models=("m",),
+    limits=Limits(rpm=1),
+    budget=Budget(5_500_000_000, "USD", "month"),
+    created_at=1_790_000_000.25,
+    expires_at=1_800_000_000,
+    revoked_at=None,
+)
+
+
+def test_a_new_key_is_read_as_the_contract_writes_it() -> None:
+    body = {
+        "name": "ci",
+        "account": "team",
+        "models": ["a", "b", "a"],
+        "budget": {"amount": "5.00", "currency": "USD", "period": "month"},
+        "limits": {"rpm": 1, "tpm": None},
+        "expires_at": "2027-01-01T00:00:00Z",
+    }
+    assert new_key_of(body) == NewKey(
+        name="ci",
+        account="team",
+        models=("a", "b"),
+        budget=Budget(5_000_000_000, "USD", "month"),
+        limits=Limits(rpm=1),
+        expires_at=1_798_761_600,
+    )
+
+
+def test_what_is_absent_or_null_is_not_set() -> None:
+    nothing = dict.fromkeys(("account", "models", "budget", "limits", "expires_at"))
+    assert new_key_of({"name": "ci"}) == new_key_of({"name": "ci", **nothing}) == NewKey(name="ci")
+    assert new_account_of({"name": "team"}) == NewAccount(name="team")
+
+
+def test_a_budget_is_for_ever_where_no_period_is_said() -> None:
+    key = new_key_of({"name": "k", "budget": {"amount": 5, "currency": "CNY"}})
+    assert key.budget == Budget(5_000_000_000, "CNY", "total")
+    assert budget_of("0.5", "USD", "day") == Budget(500_000_000, "USD", "day")
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "name"),
+        ({"name": None}, "name"),
+        ({"name": 3}, "name"),
+        ({"name": "k", "role": "admin"}, "role"),
+        ({"name": "k", "account": 3}, "account"),
+        ({"name": "k", "models": "m"}, "models"),
+        ({"name": "k", "models": ["m", 3]}, "models[1]"),
+        ({"name": "k", "limits": 3}, "limits"),
+        ({"name": "k", "limits": {"rps": 3}}, "limits.rps"),
+        ({"name": "k", "limits": {"rpm": True}}, "limits.rpm"),
+        ({"name": "k", "limits": {"rpm": 1.5}}, "limits.rpm"),
+        ({"name": "k", "limits": {"rpm": "3"}}, "limits.rpm"),
+        ({"name": "k", "budget": "5"}, "budget"),
+        ({"name": "k", "budget": {"currency": "USD"}}, "budget.amount"),
+        ({"name": "k", "budget": {"amount": 0.1, "currency": "USD"}}, "budget.amount"),
+        ({"name": "k", "budget": {"amount": True, "currency": "USD"}}, "budget.amount"),
+        ({"name": "k", "budget": {"amount": 10**9999, "currency": "USD"}}, "budget.amount"),
+        ({"name": "k", "budget": {"amount": "-1", "currency": "USD"}}, "budget.amount"),
+        ({"name": "k", "budget": {"amount": "1" * 50, "currency": "USD"}}, "budget.amount"),
+        ({"name": "k", "budget": {"amount": "NaN", "currency": "USD"}}, "budget.amount"),
+        ({"name": "k", "budget": {"amount": "1"}}, "budget.currency"),
+        ({"name": "k", "budget": {"amount": "1", "currency": "USD", "period": "year"}}, "budget.period"),
+        ({"name": "k", "budget": {"amount": "1", "currency": "USD", "per": "day"}}, "budget.per"),
+        ({"name": "k", "expires_at": "tomorrow"}, "expires_at"),
+        ({"name": "k", "expires_at": True}, "expires_at"),
+        ({"name": "k", "expires_at": float("nan")}, "expires_at"),
+        ({"name": "k", "expires_at": float("-inf")}, "expires_at"),
+        ({"name": "k", "expires_at": []}, "expires_at"),
+        ({"name": "k", "expires_at": "2" * 100}, "expires_at"),
+        (["name"], None),
+        (None, None),
+    ],
+)
+def test_a_body_that_cannot_be_is_refused_by_the_name_of_its_field(body: object, param: str | None) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        new_key_of(body)
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2027-01-01", 1_798_761_600),
+        ("2027-01-01T08:00:00+08:00", 1_798_761_600),
+        ("2027-01-01T00:00:00", 1_798_761_600),
+        (1_798_761_600, 1_798_761_600),
+        (1_798_761_600.5, 1_798_761_600.5),
+        (10**400, 10**15),
+        (-5, -1),
+        (None, None),
+    ],
+)
+def test_an_instant_is_iso_8601_or_seconds(text: object, seconds: float | None) -> None:
+    assert instant_of(text) == seconds
+
+
+def test_changes_tell_absent_from_null() -> None:
+    assert key_changes_of({}) == KeyChanges()
+    changes = key_changes_of({"limits": {"rpm": None, "tpm": 3}, "expires_at": None, "models": ["m"]})
+    assert (changes.rpm, changes.tpm, changes.concurrency) == (None, 3, UNSET)
+    assert (changes.expires_at, changes.models, changes.budget, changes.name) == (None, ("m",), UNSET, UNSET)
+    cleared = key_changes_of({"limits": None, "budget": None})
+    assert (cleared.rpm, cleared.tpm, cleared.concurrency, cleared.budget) == (None, None, None, None)
+    assert account_changes_of({"disabled": True, "name": "n"}).disabled is True
+
+
+@pytest.mark.parametrize(
+    ("body", "param"), [({"disabled": 1}, "disabled"), ({"name": None}, "name"), ({"account": "x"}, "account")]
+)
+def test_a_change_of_an_account_that_cannot_be_is_refused(body: object, param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        account_changes_of(body)
+    assert caught.value.param == param
+
+
+def test_a_key_never_moves_to_another_account() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        key_changes_of({"account": "other"})
+    assert caught.value.param == "account"
+
+
+def test_a_key_is_shown_without_its_secret_and_a_new_one_with_it() -> None:
+    shown = key_to_json(KEY, 1_790_000_001)
+    assert shown == {
+        "id": "key_1",
+        "name": "ci",
+        "hint": "wxyz",
+        "account": "default",
+        "account_name": "house",
+        "status": "active",
+        "models": ["m"],
+        "budget": {"amount": "5.5", "currency": "USD", "period": "month"},
+        "limits": {"rpm": 1, "tpm": None, "concurrency": None},
+        "created_at": "2026-09-21T14:13:20Z",
+        "expires_at": "2027-01-15T08:00:00Z",
+        "revoked_at": None,
+    }
+    created = created_to_json(CreatedKey(KEY, "sk-ph-test-secret"), 1_790_000_001)
+    assert list(created)[:2] == ["id", "key"]
+    assert created == {**shown, "key": "sk-ph-test-secret"}
+
+
+def test_an_account_is_shown_with_its_state() -> None:
+    account = Account("acc_1", "team", Limits(), None, 1_790_000_000, 1_790_000_060)
+    assert account_to_json(account) == {
+        "id": "acc_1",
+        "name": "team",
+        "status": "disabled",
+        "budget": None,
+        "limits": {"rpm": None, "tpm": None, "concurrency": None},
+        "created_at": "2026-09-21T14:13:20Z",
+        "disabled_at": "2026-09-21T14:14:20Z",
+    }
