@@ -1,0 +1,81 @@
+"""The application: its routers, its one door, and how its errors look."""
+
+import logging
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from posthouse import __version__
+from posthouse.api.control import keys
+from posthouse.api.server import credential_of
+from posthouse.api.services import Services
+from posthouse.core.errors import Forbidden, InvalidRequest, MethodNotAllowed, NotFound, PosthouseError
+from posthouse.dialects.openai_errors import encode_error
+
+logger = logging.getLogger("posthouse.api")
+
+ROUTERS: tuple[APIRouter, ...] = (keys.router,)
+
+
+def create(services: Services) -> FastAPI:
+    """The application over the rooms of one running house."""
+    application = FastAPI(
+        title="Posthouse control plane",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/admin/api/openapi.json",
+        dependencies=[Depends(require_admin)],
+    )
+    application.state.services = services
+    for router in ROUTERS:
+        application.include_router(router, prefix="/admin/api")
+    application.add_exception_handler(PosthouseError, _refused)
+    application.add_exception_handler(RequestValidationError, _invalid)
+    application.add_exception_handler(HTTPException, _http)
+    return application
+
+
+def require_admin(request: Request) -> None:
+    """The door of every route here. 401 without a known key, 403 with one that is not the admin's."""
+    services: Services = request.app.state.services
+    headers = {name.lower(): value for name, value in request.headers.raw}
+    caller = services.directory.authenticate(credential_of(headers))
+    if not caller.admin:
+        raise Forbidden("This needs the admin key.", code="admin_key_required")
+
+
+def services_of(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+def error_response(error: PosthouseError) -> Response:
+    return Response(encode_error(error), error.status, dict(error.headers()), media_type="application/json")
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, PosthouseError)
+    return error_response(error)
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    """The first thing that is wrong with the path, the query or the body, and where."""
+    assert isinstance(error, RequestValidationError)
+    first: dict[str, Any] = error.errors()[0]
+    place = [str(part) for part in first.get("loc", ()) if part not in ("body", "query", "path", "header")]
+    param = ".".join(place)[:200] or None
+    what = str(first.get("msg", "is not valid"))
+    return error_response(InvalidRequest(f"{param or 'The request'}: {what}.", param=param))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        return error_response(MethodNotAllowed(f"{request.method} is not allowed here."))
+    if error.status_code == 404:
+        return error_response(NotFound(f"Unknown request URL: {request.method} {request.url.path[:200]}."))
+    return error_response(InvalidRequest(str(error.detail)[:500]))
