@@ -1,13 +1,13 @@
 """The journal's other half: the thread that moves lines from the segments into the database.
 
-One cycle: wait for the first line, gather more for `gather` seconds, sync the file (so that a power cut cannot take back
-what the database will have), apply in bounded transactions, delete segments that are wholly applied. The thread reads
-from the files even what was written a moment ago: what is pending is bounded by the disk, not held in memory, and a replay
-after a kill is the same code.
+One cycle: wait for the first line, gather more for `gather` seconds, sync the file (so that a power cut cannot take
+back what the database will have), apply in bounded transactions, delete segments that are wholly applied. The thread
+reads from the files even what was written a moment ago: what is pending is bounded by the disk, not held in memory, and
+a replay after a kill is the same code.
 
-Errors of the database are retried for ever, with a pause that grows to five seconds, from the position that the database
-itself reports: a commit whose answer got lost is not applied twice. A line that the database refuses for what it is goes
-to the file `rejected` and blocks nobody.
+Errors of the database are retried for ever, with a pause that grows to five seconds, from the position that the
+database itself reports: a commit whose answer got lost is not applied twice. A line that the database refuses for what
+it is goes to the file `rejected` and blocks nobody.
 """
 
 import logging
@@ -63,6 +63,7 @@ class ApplyThread:
         self._wake = wake
         self._own = writer.progress.end.segment  # segments before it are a former life's
         self._position = task.start
+        self._oldest = min(segments(task.directory))  # the oldest segment that is still there
         self._synced = writer.progress.end
         self._reader = SegmentReader(task.directory)
         self._applier: Applier | None = None
@@ -127,9 +128,7 @@ class ApplyThread:
         self._end()
 
     def _finished(self) -> bool:
-        return (
-            self._stopping.is_set() and self._position >= self._writer.progress.end and not self._writer.waiting
-        )
+        return self._stopping.is_set() and self._position >= self._writer.progress.end and not self._writer.waiting
 
     def _cycle(self) -> None:
         options = self._writer.options
@@ -197,7 +196,8 @@ class ApplyThread:
     def _transaction(
         self, applier: Applier, lines: list[bytes], aside: list[tuple[bytes, str]], after: Position
     ) -> int:
-        """Applies the lines that are not `aside` already and adds to it those that cannot be. Returns the repeated ends."""
+        """Applies the lines that are not `aside` already and adds to it those that cannot be. Returns the repeated
+        ends."""
         if aside:
             damaged = {line for line, _ in aside}
             lines = [line for line in lines if line not in damaged]
@@ -283,11 +283,7 @@ class ApplyThread:
                 logger.debug("closing a broken connection failed", exc_info=True)
 
     def _undeleted(self) -> bool:
-        return self._kept_from() < self._position.segment
-
-    def _kept_from(self) -> int:
-        numbers = segments(self._task.directory)
-        return numbers[0] if numbers else self._position.segment
+        return self._oldest < self._position.segment
 
     def _delete(self, before: int) -> None:
         """Deletes the segments before one, once the database has them for good."""
@@ -299,6 +295,7 @@ class ApplyThread:
                 size = path.stat().st_size
                 path.unlink()
                 self._writer.freed(size)
+        self._oldest = before
 
     def _end(self) -> None:
         self._reader.close()

@@ -117,7 +117,8 @@ class Database:
 
 @contextmanager
 def _answering() -> Iterator[None]:
-    """What says that the database is gone, locked or exhausted becomes Unavailable; what is wrong with a row does not."""
+    """What says that the database is gone, locked or exhausted becomes Unavailable; what is wrong with a row does
+    not."""
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:

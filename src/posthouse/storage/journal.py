@@ -5,9 +5,9 @@
     journal/000000000001.journal ...   segments (segments.py)
     journal/rejected           lines that no database took, each with its reason
 
-`append` and `flush` (writer.py) belong to the event loop's thread: one flush is one write into the page cache, which a kill
-of the process does not lose. The apply thread (applying.py) syncs the file and moves its lines into the database, every
-line exactly once: the position moves in the transaction of the lines themselves.
+`append` and `flush` (writer.py) belong to the event loop's thread: one flush is one write into the page cache, which a
+kill of the process does not lose. The apply thread (applying.py) syncs the file and moves its lines into the database,
+every line exactly once: the position moves in the transaction of the lines themselves.
 
 Above: billing, the gateway, the composition root. Below: appliers, the database.
 """
@@ -39,8 +39,8 @@ Appliers = Mapping[str, Callable[[Database], Applier]]
 
 
 class JournalStats(Struct, frozen=True):
-    """For metrics. Pending: written, not yet in the database. Rejected: set aside, damaged lines included. Repeated: ends of
-    holds that had ended. Dropped: records (never money) that found no room."""
+    """For metrics. Pending: written, not yet in the database. Rejected: set aside, damaged lines included. Repeated:
+    ends of holds that had ended. Dropped: records (never money) that found no room."""
 
     pending_bytes: int
     pending_lines: int
@@ -74,29 +74,31 @@ class Journal:
 
     def append(self, kind: str, row: JournalRow, /) -> None:
         """Adds a line to the next flush. Raises Unavailable for a hold while nothing can be recorded, else never."""
-        assert self._writer is not None, "the journal is not started"
-        self._writer.append(kind, row)
+        self._opened().append(kind, row)
 
     def flush(self) -> None:
-        """Writes what was appended: from here on a kill does not lose it. Unavailable where it cannot be written; it is then
-        kept in memory and tried again (writer.py has the rules)."""
-        assert self._writer is not None, "the journal is not started"
-        self._writer.flush()
+        """Writes what was appended: from here on a kill does not lose it. Unavailable where it cannot be written; it is
+        then kept in memory and tried again (writer.py has the rules)."""
+        self._opened().flush()
 
     def flush_soon(self) -> None:
-        """Flushes once the running loop is done with what is ready: one write for all the holds of one turn. A failure shows
-        in `healthy` and in the next `flush`."""
+        """Flushes once the running loop is done with what is ready: one write for all the holds of one turn. A failure
+        shows in `healthy` and in the next `flush`."""
         if not self._soon:
             self._soon = True
             asyncio.get_running_loop().call_soon(self._flush_now)
 
     def _flush_now(self) -> None:
         self._soon = False
-        assert self._writer is not None
         try:
-            self._writer.flush()
+            self._opened().flush()
         except Unavailable:
             return  # kept, tried again; whoever needs it durable flushes for itself and is told
+
+    def _opened(self) -> Writer:
+        if self._writer is None:
+            raise RuntimeError("the journal is not open")
+        return self._writer
 
     # Any thread
 
@@ -210,8 +212,8 @@ def _take(directory: Path) -> int:
     except OSError:
         os.close(descriptor)
         raise FolderTaken(
-            f"the data folder {directory.parent} is in use by another posthouse server; stop it, or give this one a folder"
-            " of its own (--data)"
+            f"the data folder {directory.parent} is in use by another posthouse server; stop it, or give this one"
+            " a folder of its own (--data)"
         ) from None
     return descriptor
 

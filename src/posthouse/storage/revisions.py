@@ -1,7 +1,7 @@
 """One counter per room of the control plane, so that a running server learns of changes that another process made.
 
-Every write of the control plane bumps its room's counter in its own transaction; the server reads all of them every half
-second and reloads what moved.
+Every write of the control plane bumps its room's counter in its own transaction; the server reads all of them every
+half second and reloads what moved.
 """
 
 from sqlalchemy import Connection, select, text
@@ -10,8 +10,7 @@ from posthouse.storage.tables import revisions
 
 # Text, since Core has an upsert only per dialect, and PostgreSQL's would cost every start 45 ms of import.
 _BUMP = text(
-    "INSERT INTO revisions (name, value) VALUES (:name, 1) "
-    "ON CONFLICT (name) DO UPDATE SET value = revisions.value + 1"
+    "INSERT INTO revisions (name, value) VALUES (:name, 1) ON CONFLICT (name) DO UPDATE SET value = revisions.value + 1"
 )
 
 

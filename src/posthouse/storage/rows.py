@@ -1,8 +1,8 @@
 """What the hot path appends to the journal, one struct per kind of line.
 
-They encode to JSON arrays in the order of their fields, which is the order that appliers.py reads; a test holds both. No
-database types: an instant is int milliseconds since the epoch, money int nano-units. Strings must be valid Unicode; a NUL
-in one becomes U+FFFD, since PostgreSQL stores none.
+They encode to JSON arrays in the order of their fields, which is the order that appliers.py reads; a test holds both.
+No database types: an instant is int milliseconds since the epoch, money int nano-units. Strings must be valid Unicode;
+a NUL in one becomes U+FFFD, since PostgreSQL stores none.
 
     kind  row          applied to
     H     HoldRow      holds

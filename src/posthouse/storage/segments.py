@@ -4,7 +4,8 @@
 
 JSON as msgspec writes it has no raw newline, so a line is complete exactly when its newline is there. A segment that
 another life of the process wrote may end in a torn line, which nobody was told of: it is passed over. A complete line
-whose sum is wrong is damage, and is set aside. A segment is never appended to by another life than the one that made it.
+whose sum is wrong is damage, and is set aside. A segment is never appended to by another life than the one that made
+it.
 """
 
 import os

@@ -1,8 +1,9 @@
 """Every table, in one MetaData; SQLite and PostgreSQL alike.
 
-Conventions: ids are TEXT and sort by time (core/ids.py), so a primary key is also the order of every listing and an insert
-goes to the end of the tree. Instants are milliseconds since the epoch. Money is nano-units beside its currency. Tables that
-the journal fills carry no foreign keys: they are written in batches, after the fact, and must not fail on a deleted key.
+Conventions: ids are TEXT and sort by time (core/ids.py), so a primary key is also the order of every listing and an
+insert goes to the end of the tree. Instants are milliseconds since the epoch. Money is nano-units beside its currency.
+Tables that the journal fills carry no foreign keys: they are written in batches, after the fact, and must not fail on a
+deleted key.
 """
 
 from sqlalchemy import (
@@ -89,8 +90,8 @@ keys = Table(
     Column("created_at", BigInteger, nullable=False),
 )
 
-# A hold ends exactly once: held -> settled | released | expired. `id` is the request's. `amount` and `currency` are null
-# where the model has no price and policy let it pass.
+# A hold ends exactly once: held -> settled | released | expired. `id` is the request's. `amount` and `currency` are
+# null where the model has no price and policy let it pass.
 holds = Table(
     "holds",
     metadata,
@@ -116,8 +117,8 @@ Index(
     postgresql_where=holds.c.state == "held",
 )
 
-# Double entry, append-only. Leg 0 debits `account:<account_id>` (+), leg 1 credits `provider:<name>` (-); the sum of a hold
-# is zero. The primary key is the idempotency key.
+# Double entry, append-only. Leg 0 debits `account:<account_id>` (+), leg 1 credits `provider:<name>` (-); the sum of a
+# hold is zero. The primary key is the idempotency key.
 entries = Table(
     "entries",
     metadata,

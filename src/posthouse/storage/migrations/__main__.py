@@ -1,4 +1,5 @@
-"""`python -m posthouse.storage.migrations`, with the database's URL on standard input: migrates it to the newest revision."""
+"""`python -m posthouse.storage.migrations`, with the database's URL on standard input: migrates it to the newest
+revision."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""The revisions that this version knows, oldest first, without importing Alembic. A test compares them with versions/."""
+"""The revisions that this version knows, oldest first, without importing Alembic. A test compares them with
+versions/."""
 
 from typing import Final
 

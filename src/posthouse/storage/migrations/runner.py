@@ -1,4 +1,5 @@
-"""Runs Alembic over an open connection. Only `python -m posthouse.storage.migrations` and tests import this (see upgrade.py)."""
+"""Runs Alembic over an open connection. Only `python -m posthouse.storage.migrations` and tests import this (see
+upgrade.py)."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,9 +1,9 @@
 """Brings a database to the newest revision; cheap when it is there already, and quick when it is empty.
 
-Importing any part of Alembic imports all of it (its package does), 75 to 110 ms of CPU on CPython 3.11, and a start has one
-second for everything. So a server never imports it: it reads the version with one query, gives an empty database the whole
-schema from the metadata and stamps it (a test holds that migrations arrive at the same), and leaves the rare migration of an
-older one to a process of its own: `python -m posthouse.storage.migrations`.
+Importing any part of Alembic imports all of it (its package does), 75 to 110 ms of CPU on CPython 3.11, and a start has
+one second for everything. So a server never imports it: it reads the version with one query, gives an empty database
+the whole schema from the metadata and stamps it (a test holds that migrations arrive at the same), and leaves the rare
+migration of an older one to a process of its own: `python -m posthouse.storage.migrations`.
 """
 
 import fcntl
@@ -105,7 +105,7 @@ def _create_if_empty(connection: Connection) -> str | None:
 
 def _migrate(url: str) -> None:
     # The URL goes by standard input: it may carry a password, and arguments can be read by everybody.
-    done = subprocess.run(  # noqa: S603  our own interpreter and module
+    done = subprocess.run(
         [sys.executable, "-m", "posthouse.storage.migrations"],
         input=url,
         capture_output=True,
