@@ -215,14 +215,16 @@ def _failure(row: Provider, status: int, said: Said, secret: str | None) -> Upst
 def _kind_of(row: Provider, status: int, said: Said) -> FailureKind:
     words = [word.lower() for word in (said.code, said.type) if word]
     by_code = _by_code(row.codes, words) or _by_code(_CODES, words)
-    if by_code is not None:
-        return by_code
+    if by_code is not None and by_code != "bad_request":
+        return by_code  # a code for every bad request says less than the words beside it
     if status == 200 and said.code is not None and said.code.isdecimal() and len(said.code) == 3:
         # An aggregator's error inside a 200 carries the status that it should have had.
         status = int(said.code)
     for pattern, kind, room in _WORDS:
         if status in room and pattern.search(said.message[:4_000]):
             return kind
+    if by_code is not None:
+        return by_code
     if status == 200:
         return _by_code(_VAGUE, words) or "server"
     return _by_code(row.codes, [str(status)]) or _by_status(status)

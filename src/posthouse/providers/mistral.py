@@ -24,5 +24,6 @@ ROW: Final = Provider(
     stream_usage="always",
     rename={"max_completion_tokens": "max_tokens", "seed": "random_seed"},
     drop=("stream_options", "store", "user", "safety_identifier", "service_tier"),
+    codes={"invalid_model": "not_found", "service_tier_capacity_exceeded": "overloaded"},
     price_provider="mistral",
 )
