@@ -212,9 +212,9 @@ def notes_of(bench: Bench, found: Findings, load: str) -> list[str]:
     if seen.late:
         late, waited = statistics.median(seen.late), statistics.median(seen.waited)
         notes.append(
-            f"at the fixed rate the generator itself sent late by {late:.2f} ms (p99, in the latency), and other "
-            f"work held the gateway's core for {waited:.0f} ms and the generator's for "
-            f"{statistics.median(seen.own_waited):.0f} ms of each second; on a quiet machine all three are near 0"
+            f"at the fixed rate the generator itself sent late by {late:.2f} ms (p99, in the latency); of each second a "
+            f"thread of the gateway waited {waited:.0f} ms for its core (held by another thread of it or by other work), "
+            f"the generator {statistics.median(seen.own_waited):.0f} ms; on a quiet machine the generator's are near 0"
         )
     if bench.world.cores.shared:
         notes.append("one core only: gateway and harness shared it")
