@@ -109,7 +109,8 @@ def test_a_sound_configuration_has_no_problems(tmp_path: Path) -> None:
             '[[prices]]\nmodel = "m"\ncurrency = "USD"\ninput = "1"\nprovider = "mian"',
             "error prices[0].provider: there is no provider named mian (did you mean main?)",
         ),
-        ('[[prices]]\nmodel = "m"\ncurrency = "USD"', "error prices[0]: names no amount"),
+        ('[[prices]]\nmodel = "m"\ncurrency = "USD"', "error prices[0]: `input` is missing"),
+        ('[[prices]]\nmodel = "m"\ncurrency = "USD"\noutput = "1"', "error prices[0]: `input` is missing"),
         (
             '[[prices]]\nmodel = "m"\ncurrency = "USD"\ninput = "1"\n' * 2,
             "error prices[1].model: there is a price of m",
@@ -119,7 +120,8 @@ def test_a_sound_configuration_has_no_problems(tmp_path: Path) -> None:
             "warning prices[0].model: r is a route",
         ),
         ("[routing]\nbackoff_base = 9", "error routing.backoff_max: is smaller"),
-        ("[storage]\njournal_limit = 2048", "error storage.journal_limit: must hold"),
+        ("[storage]\njournal_segment = 200_000_000", "error storage.journal_limit: must hold"),
+        ("[storage]\nredis_url = 'redis://h'", "warning storage.redis_url: is not used yet"),
     ],
 )
 def test_settings_that_contradict_each_other_are_found(tmp_path: Path, more: str, problem: str) -> None:
@@ -144,3 +146,7 @@ def test_an_unknown_type_of_provider_is_found_on_its_line(tmp_path: Path) -> Non
 
 def test_a_warning_stops_nothing(tmp_path: Path) -> None:
     loaded(tmp_path, PROVIDER + '[[routes]]\nname = "r"\nmodels = ["zz"]\n').ensure()
+
+
+def test_a_price_per_call_alone_needs_no_input_price(tmp_path: Path) -> None:
+    assert found(tmp_path, PROVIDER + '[[prices]]\nmodel = "m"\ncurrency = "USD"\nrequest = "0.01"\n') == []

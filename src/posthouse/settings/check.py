@@ -77,8 +77,9 @@ def _price_problems(
         if price.provider is not None and price.provider not in names:
             hint = did_you_mean(price.provider, names)
             yield "error", (*path, "provider"), f"there is no provider named {price.provider}{hint}"
-        if all(getattr(price, name) is None for name in _AMOUNTS):
-            yield "error", path, 'names no amount; a model that costs nothing says input = "0" and output = "0"'
+        given = [name for name in _AMOUNTS if getattr(price, name) is not None]
+        if price.input is None and given != ["request"]:
+            yield "error", path, '`input` is missing; a model that costs nothing says input = "0" and output = "0"'
         identity = (price.model, price.provider, price.effective_from)
         if identity in seen:
             yield "error", (*path, "model"), f"there is a price of {price.model} for the same provider and date already"
@@ -91,5 +92,7 @@ def _scalar_problems(settings: Settings) -> Iterator[_Found]:
     routing, storage = settings.routing, settings.storage
     if routing.backoff_max < routing.backoff_base:
         yield "error", ("routing", "backoff_max"), "is smaller than backoff_base"
-    if storage.journal_limit < 2 * storage.journal_segment:
-        yield "error", ("storage", "journal_limit"), "must hold at least two segments (journal_segment)"
+    if storage.journal_limit < 4 * storage.journal_segment:
+        yield "error", ("storage", "journal_limit"), "must hold at least four segments (journal_segment)"
+    if storage.redis_url is not None:
+        yield "warning", ("storage", "redis_url"), "is not used yet: limits and budgets are kept in this one process"

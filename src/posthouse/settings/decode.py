@@ -24,6 +24,7 @@ from posthouse.settings.problem import Problem, did_you_mean, dotted
 from posthouse.settings.secret import Secret, SecretUrl, resolve
 
 ADMIN_KEY_LENGTH: Final = 32
+_LONGEST_ADMIN_KEY: Final = 512
 BAD: Final = object()  # stands where a value could not be read; its problem has been collected
 
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
@@ -145,6 +146,8 @@ class Decoder:
         value, reference = self._resolved(raw)
         if len(value) < ADMIN_KEY_LENGTH:
             raise ValueError(f"the admin key has {len(value)} characters; it needs at least {ADMIN_KEY_LENGTH}")
+        if len(value) > _LONGEST_ADMIN_KEY:
+            raise ValueError(f"the admin key has {len(value)} characters; it may have {_LONGEST_ADMIN_KEY}")
         if not value.isascii() or not value.isprintable() or " " in value:
             raise ValueError("the admin key holds a character that cannot be sent in a header")
         return Secret(value, reference)

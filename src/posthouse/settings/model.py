@@ -35,6 +35,7 @@ HINTS: Final[Mapping[object, str]] = {
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Bytes = Annotated[int, Meta(ge=1024, le=2**40)]
+JournalBytes = Annotated[int, Meta(ge=64 * 1024 * 1024, le=2**40)]  # the journal keeps 32 MiB of it for ends of calls
 Count = Annotated[int, Meta(ge=1, le=10_000_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 SecondsOrOff = Annotated[float, Meta(ge=0, le=31_536_000)]
@@ -65,16 +66,15 @@ class StorageSettings(Section, frozen=True, kw_only=True):
     data: Path
     database_url: SecretUrl | None = None
     redis_url: SecretUrl | None = None
-    journal_limit: Bytes = 256 * 1024 * 1024
-    journal_segment: Bytes = 16 * 1024 * 1024
+    journal_limit: JournalBytes = 256 * 1024 * 1024
+    journal_segment: Annotated[int, Meta(ge=1024 * 1024, le=2**30)] = 16 * 1024 * 1024
 
 
 class UpstreamSettings(Section, frozen=True, kw_only=True):
     """Connections to providers, and the timeouts of every provider that sets none of its own."""
 
-    max_connections: Count = 1000
-    keep_alive: SecondsOrOff = 60.0
-    response_limit: Bytes = 64 * 1024 * 1024
+    max_connections: Count = 4096
+    keep_alive: SecondsOrOff = 30.0
     connect_timeout: Seconds = 5.0
     first_byte_timeout: Seconds = 120.0
     idle_timeout: Seconds = 60.0
@@ -151,7 +151,7 @@ class ProviderSettings(Section, frozen=True, kw_only=True):
     credential: Secret | None = None
     models: tuple[ModelEntry, ...] | None = None
     priority: Annotated[int, Meta(ge=-1_000_000, le=1_000_000)] = 0
-    weight: Annotated[float, Meta(ge=0, le=1_000_000)] = 1.0
+    weight: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
     proxy: SecretUrl | None = None
     timeout: TimeoutSettings = TimeoutSettings()
     on_disconnect: Literal["abort", "drain"] = "abort"
