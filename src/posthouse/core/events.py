@@ -12,29 +12,29 @@ from posthouse.core.items import ToolKind
 from posthouse.core.usage import Usage
 
 
-class Started(Struct, frozen=True, tag="started"):
+class Started(Struct, frozen=True, tag_field="event", tag="started"):
     """The model begins one choice. `role` is nearly always `assistant`."""
 
     choice: int = 0
     role: str = "assistant"
 
 
-class TextDelta(Struct, frozen=True, tag="text"):
+class TextDelta(Struct, frozen=True, tag_field="event", tag="text"):
     text: str
     choice: int = 0
 
 
-class RefusalDelta(Struct, frozen=True, tag="refusal"):
+class RefusalDelta(Struct, frozen=True, tag_field="event", tag="refusal"):
     text: str
     choice: int = 0
 
 
-class ReasoningDelta(Struct, frozen=True, tag="reasoning"):
+class ReasoningDelta(Struct, frozen=True, tag_field="event", tag="reasoning"):
     text: str
     choice: int = 0
 
 
-class ToolCallStarted(Struct, frozen=True, tag="tool_call"):
+class ToolCallStarted(Struct, frozen=True, tag_field="event", tag="tool_call"):
     call_id: str
     name: str
     kind: ToolKind = "function"
@@ -42,14 +42,14 @@ class ToolCallStarted(Struct, frozen=True, tag="tool_call"):
     choice: int = 0
 
 
-class ToolCallDelta(Struct, frozen=True, tag="arguments"):
+class ToolCallDelta(Struct, frozen=True, tag_field="event", tag="arguments"):
     arguments: str
     kind: ToolKind = "function"
     call: int = 0
     choice: int = 0
 
 
-class AudioDelta(Struct, frozen=True, tag="audio"):
+class AudioDelta(Struct, frozen=True, tag_field="event", tag="audio"):
     """A piece of speech: base64 `data`, its `transcript`, or the `id` to refer to it by."""
 
     data: str = ""
@@ -58,18 +58,18 @@ class AudioDelta(Struct, frozen=True, tag="audio"):
     choice: int = 0
 
 
-class Finished(Struct, frozen=True, tag="finished"):
+class Finished(Struct, frozen=True, tag_field="event", tag="finished"):
     """One choice ended: stop, length, tool_calls, content_filter; others pass."""
 
     reason: str
     choice: int = 0
 
 
-class UsageReported(Struct, frozen=True, tag="usage"):
+class UsageReported(Struct, frozen=True, tag_field="event", tag="usage"):
     usage: Usage
 
 
-class Failed(Struct, frozen=True, tag="failed"):
+class Failed(Struct, frozen=True, tag_field="event", tag="failed"):
     """The answer broke off; `message` is safe to show."""
 
     message: str

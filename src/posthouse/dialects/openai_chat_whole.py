@@ -233,6 +233,8 @@ def _merge(into: dict[str, Any], delta: dict[str, Any], text: frozenset[str]) ->
             else:
                 into[name] = _Pieces(value)
         elif isinstance(value, list):
+            if isinstance(known, _Pieces):
+                known = [{"type": "text", "text": _joined(known)}] if any(known.parts) else []
             into[name] = _extended(known if isinstance(known, list) else [], value, text)
         elif isinstance(value, dict):
             inner = known if isinstance(known, dict) else {}

@@ -32,7 +32,7 @@ def usage_of(payload: Any) -> Usage | None:
         return None
     into = get("prompt_tokens_details")
     out = get("completion_tokens_details")
-    if not into and not out and len(payload) == 3:
+    if not into and not out and total is not None and len(payload) == 3:
         return Usage(input=prompt, output=completion)
     into = into if isinstance(into, dict) else {}
     out = out if isinstance(out, dict) else {}
