@@ -292,6 +292,16 @@ def test_two_accounts_cannot_have_one_name(directory: Directory) -> None:
     assert directory.get_account(other.id).name == "other"
 
 
+def test_no_other_account_can_pass_for_the_default_one(directory: Directory) -> None:
+    directory.update_account("default", AccountChanges(name="house"))
+    other = directory.create_account(NewAccount(name="other"))
+    with pytest.raises(InvalidRequest, match="already"):
+        directory.create_account(NewAccount(name="default"))
+    with pytest.raises(InvalidRequest, match="already"):
+        directory.update_account(other.id, AccountChanges(name="default"))
+    assert directory.update_account("default", AccountChanges(name="default")).name == "default"
+
+
 # The admin key
 
 

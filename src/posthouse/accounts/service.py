@@ -93,8 +93,11 @@ class Directory:
         self._clock = means.clock
         self._admin_override = b""
         self._lock = threading.Lock()  # among threads that change the snapshot; readers take none
-        with database.write() as connection:
-            if store.ensure_account(connection, DEFAULT_ACCOUNT, self._clock()):
+        with database.read() as connection:
+            is_new = store.account_by(connection, DEFAULT_ACCOUNT) is None
+        if is_new:
+            with database.write() as connection:
+                store.ensure_account(connection, DEFAULT_ACCOUNT, self._clock())
                 store.touch(connection)
         self._snapshot = self._read()
 
@@ -220,6 +223,7 @@ class Directory:
     def create_account(self, new: NewAccount) -> Account:
         """InvalidRequest names the field that cannot stand, `name` where it is taken."""
         rules.check_new_account(new)
+        _refuse_default_name(new.name, "")
         account = Account(
             id=self._means.make_id("acc"),
             name=new.name,
@@ -255,6 +259,7 @@ class Directory:
         """Limits and budget hold for its keys at once. InvalidRequest names the field."""
         rules.check_account_changes(changes)
         account_id = self.get_account(reference).id
+        _refuse_default_name(changes.name, account_id)
         try:
             with self._database.write() as connection:
                 store.change_account(connection, account_id, changes, self._clock())
@@ -334,6 +339,12 @@ def _hash(secret: str) -> bytes:
 
 def _subject_of(account: Account) -> Subject:
     return Subject(account.id, "account", account.name, account.limits, account.budget)
+
+
+def _refuse_default_name(name: object, account_id: str) -> None:
+    """The default account may be renamed, but no other may pass for it."""
+    if name == DEFAULT_ACCOUNT and account_id != DEFAULT_ACCOUNT:
+        raise _name_taken()
 
 
 def _name_taken() -> InvalidRequest:

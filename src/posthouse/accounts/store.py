@@ -69,10 +69,9 @@ def put_fact(connection: Connection, name: str, value: str) -> None:
 # Accounts
 
 
-def ensure_account(connection: Connection, account_id: str, now: float) -> bool:
-    """Makes the account of this id and name unless there is one; False where there was."""
-    row = {"id": account_id, "name": account_id, "now": _ms(now)}
-    return connection.execute(_FIRST_ACCOUNT, row).rowcount == 1
+def ensure_account(connection: Connection, account_id: str, now: float) -> None:
+    """Makes the account of this id and name unless there is one."""
+    connection.execute(_FIRST_ACCOUNT, {"id": account_id, "name": account_id, "now": _ms(now)})
 
 
 def insert_account(connection: Connection, account: Account) -> None:
