@@ -180,12 +180,10 @@ class ApplyThread:
             aside: list[tuple[bytes, str]] = []
             if after.segment < self._own:
                 aside = [(line, "damaged") for line in lines if not intact(line)]
-                self.counts.replayed += len(lines)
             repeated = self._transaction(applier, lines, aside, after)
             self.counts.rejected += len(aside)
             self.counts.repeated += repeated
-            self.counts.lines += len(lines)
-            self.counts.bytes += sum(map(len, lines)) + len(lines)
+            self._count(lines, after)
         elif after.segment >= self._own:
             # All of a former life is done, torn tails (never counted as lines) included.
             self.left_bytes = min(self.left_bytes, self.counts.bytes)
@@ -263,10 +261,24 @@ class ApplyThread:
             self._applier = self._task.make_applier()
             known = self._applier.position(self._task.name)
             if known is not None and known > self._position:
-                with self._moved:
-                    self._position = known
-                    self._moved.notify_all()
+                self._pass_over(known)
         return self._applier
+
+    def _pass_over(self, known: Position) -> None:
+        """A commit went through though its answer got lost: what it applied only has to be counted."""
+        position = self._position
+        while position < known:
+            lines, position = self._reader.read(position, known, self._writer.options.chunk_lines)
+            self._count(lines, position)
+        with self._moved:
+            self._position = known
+            self._moved.notify_all()
+
+    def _count(self, lines: list[bytes], after: Position) -> None:
+        self.counts.lines += len(lines)
+        self.counts.bytes += sum(map(len, lines)) + len(lines)
+        if after.segment < self._own:
+            self.counts.replayed += len(lines)
 
     def _recover(self, error: Exception) -> None:
         logger.warning("the journal cannot be applied, trying again: %s", str(error).partition("\n")[0])

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from posthouse.core.errors import ConfigError, Unavailable
@@ -89,7 +89,7 @@ class Database:
             _make_file(self.path)
         try:
             upgrade(self.engine, self.path)
-        except (OperationalError, InterfaceError) as error:
+        except DBAPIError as error:
             raise ConfigError(f"database {self.name} cannot be used: {_first_line(error)}") from error
 
     def backup(self, target: Path) -> None:
@@ -121,7 +121,9 @@ def _answering() -> Iterator[None]:
     not."""
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
+    except (IntegrityError, DataError, ProgrammingError):
+        raise
+    except (DBAPIError, PoolTimeout) as error:
         raise Unavailable("The database does not answer just now.") from error
 
 

@@ -137,8 +137,8 @@ class Journal:
         try:
             name = _name_of(self._directory)
             position = self._position(name)
-            left = [number for number in segments(self._directory) if number >= position.segment]
-            first = max([position.segment, *segments(self._directory)]) + 1
+            former = segments(self._directory)
+            first = max(position.segment, *former, 0) + 1
             wake = threading.Event()
             writer = Writer(self._directory, first, self._options, wake)
             sync_folder(self._directory)
@@ -148,11 +148,12 @@ class Journal:
         except BaseException:
             self._release()
             raise
-        size = sum(segment_path(self._directory, number).stat().st_size for number in left)
-        writer.found(size)
+        sizes = {number: segment_path(self._directory, number).stat().st_size for number in former}
+        writer.found(sum(sizes.values()))
+        left = sum(size for number, size in sizes.items() if number >= position.segment)
+        applied = position.offset if position.segment in sizes else 0
         self._writer = writer
-        applied = position.offset if position.segment in left else 0
-        task = Task(self._directory, name, position, size - applied, lambda: self._make_applier(self._database))
+        task = Task(self._directory, name, position, left - applied, lambda: self._make_applier(self._database))
         self._thread = ApplyThread(task, writer, wake)
         self._thread.start()
 

@@ -56,7 +56,7 @@ class EndRow(Struct, array_like=True, frozen=True, gc=False):
     reason: str | None
 
 
-class RequestRow(Struct, array_like=True, frozen=True, gc=False, kw_only=True):
+class RequestRow(Struct, array_like=True, frozen=True, gc=False):
     """The record of one request, in the order of `tables.requests`. Durations are in milliseconds."""
 
     id: str
@@ -69,7 +69,7 @@ class RequestRow(Struct, array_like=True, frozen=True, gc=False, kw_only=True):
     provider: str | None = None
     deployment: str | None = None
     stream: bool = False
-    status: int
+    status: int = 200
     error_code: str | None = None
     attempts: int = 0
     attempts_detail: str | None = None

@@ -151,11 +151,11 @@ class Writer:
             lines = self._waiting + lines
         data = b"".join(lines)
         try:
-            if self._offset >= self.options.segment_bytes:
-                self._next_segment()
             if self._torn:
                 os.ftruncate(self._descriptor, self._offset)
                 self._torn = False
+            if self._offset >= self.options.segment_bytes:
+                self._next_segment()
             self._write_all(data)
         except OSError as error:
             self._waiting, self._waiting_bytes = lines, len(data)
@@ -186,7 +186,7 @@ class Writer:
     def _next_segment(self) -> None:
         descriptor = create_segment(self._directory, self._segment + 1)
         self.sealed.append(self._descriptor)
-        self._descriptor, self._segment, self._offset, self._torn = descriptor, self._segment + 1, 0, False
+        self._descriptor, self._segment, self._offset = descriptor, self._segment + 1, 0
 
     def _measure(self) -> None:
         if self._waiting:

@@ -1,0 +1,117 @@
+"""Every way to the newest schema arrives at the same one."""
+
+import subprocess
+import sys
+import threading
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, inspect, text
+
+from posthouse.core.errors import ConfigError
+from posthouse.storage.database import Database
+from posthouse.storage.migrations.revisions import HEAD, REVISIONS
+from posthouse.storage.migrations.runner import migrate, scripts
+from posthouse.storage.migrations.upgrade import recorded
+from posthouse.storage.tables import metadata
+
+
+def differences(connection: Connection) -> list[object]:
+    options = {"compare_type": True, "compare_server_default": True}
+    return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
+
+
+def tables_of(database: Database) -> dict[str, object]:
+    """What the database itself says of its tables, further than Alembic compares."""
+    with database.read() as connection:
+        if database.kind == "sqlite":
+            rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+            return {name: sorted(line.strip().rstrip(",") for line in sql.splitlines()) for name, sql in rows}
+        found = inspect(connection)
+        return {
+            name: [
+                [(column["name"], str(column["type"]), column["nullable"]) for column in found.get_columns(name)],
+                sorted(str(check) for check in found.get_check_constraints(name)),
+                sorted(str(index) for index in found.get_indexes(name)),
+                str(found.get_pk_constraint(name)),
+                sorted(str(key) for key in found.get_foreign_keys(name)),
+                sorted(str(unique) for unique in found.get_unique_constraints(name)),
+            ]
+            for name in sorted(found.get_table_names())
+        }
+
+
+def test_the_revisions_are_those_of_the_scripts() -> None:
+    found = [script.revision for script in scripts().walk_revisions()]
+    assert list(REVISIONS) == list(reversed(found))
+    assert scripts().get_current_head() == HEAD
+
+
+def test_a_fresh_database_has_the_schema_of_the_metadata(database: Database) -> None:
+    with database.read() as connection:
+        assert differences(connection) == []
+        assert recorded(connection) == HEAD
+
+
+def test_migrations_from_nothing_arrive_at_the_schema_of_a_fresh_database(database: Database) -> None:
+    fresh = tables_of(database)
+    with database.write() as connection:
+        metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE alembic_version"))
+        migrate(connection)
+    with database.read() as connection:
+        assert differences(connection) == []
+        assert recorded(connection) == HEAD
+    assert tables_of(database) == fresh
+
+
+def test_an_upgrade_of_what_is_newest_changes_nothing(database: Database) -> None:
+    before = tables_of(database)
+    database.upgrade()
+    assert tables_of(database) == before
+
+
+def test_a_database_of_a_newer_version_is_refused(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(ConfigError, match="newer version"):
+        database.upgrade()
+
+
+def test_an_empty_database_is_migrated_by_the_process_that_upgrades_start(database_url: str) -> None:
+    database = Database(database_url)
+    database.upgrade()
+    fresh = tables_of(database)
+    with database.write() as connection:
+        metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE alembic_version"))
+    command = [sys.executable, "-m", "posthouse.storage.migrations"]
+    url = database.engine.url.render_as_string(hide_password=False)
+    done = subprocess.run(command, input=url, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stderr == ""
+    assert tables_of(database) == fresh
+    database.close()
+
+
+def test_many_starts_at_once_make_one_schema(database_url: str) -> None:
+    errors: list[Exception] = []
+
+    def start() -> None:
+        database = Database(database_url)
+        try:
+            database.upgrade()
+        except Exception as error:  # the top of a thread: the test reads it
+            errors.append(error)
+        database.close()
+
+    threads = [threading.Thread(target=start) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert errors == []
+    database = Database(database_url)
+    with database.read() as connection:
+        assert differences(connection) == []
+    database.close()
