@@ -195,6 +195,10 @@ class Posthouse:
             times.append(seconds)
             if last:
                 running.stop()
+        # The control plane comes into memory when first asked: "idle" must not mean "half loaded".
+        status, _ = http_json(self._port, "GET", "/admin/api/keys", self._admin)
+        if status != 200:
+            raise BenchError(f"the control plane does not answer: {status}")
         return Gateway(
             "posthouse", _own_version(), self._port, secret, running, answered=cold_starts, cold_starts=times
         )

@@ -35,11 +35,13 @@ def watching(profiler: str, gateway: Gateway, root: Path) -> Iterator[None]:
     results = root / "bench" / "results"
     results.mkdir(exist_ok=True)
     output = results / "profile.txt"
-    arguments = [executable, "record", "--pid", str(gateway.running.pid), "--format", "raw", "--rate", "500"]
-    spy = subprocess.Popen([*arguments, "--threads", "--output", str(output)], stdout=subprocess.DEVNULL)
+    arguments = [executable, "record", "--pid", str(gateway.running.pid), "--format", "raw", "--rate", "500", "--gil"]
+    spy = subprocess.Popen([*arguments, "--nonblocking", "--output", str(output)], stdout=subprocess.DEVNULL)
+    gateway.running.watched = True
     try:
         yield
     finally:
+        gateway.running.watched = False
         spy.send_signal(signal.SIGINT)
         spy.wait(30)
     print(hottest(output))

@@ -10,6 +10,7 @@ import resource
 import statistics
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".venv-bench"
 """What the peers need is kept here for the next run (`.venv*` is ignored by git and removed by `make clean`)."""
 RATIO_TARGET = 60.0
+AFTER_START = 3.0
+"""Seconds: gateways put off part of their start, Posthouse its control plane; none of it belongs to a request."""
 MIB = 1_048_576
 
 
@@ -212,9 +215,9 @@ def notes_of(bench: Bench, found: Findings, load: str) -> list[str]:
     if seen.late:
         late, waited = statistics.median(seen.late), statistics.median(seen.waited)
         notes.append(
-            f"at the fixed rate the generator itself sent late by {late:.2f} ms (p99, in the latency); of each second a "
-            f"thread of the gateway waited {waited:.0f} ms for its core (held by another thread of it or by other work), "
-            f"the generator {statistics.median(seen.own_waited):.0f} ms; on a quiet machine the generator's are near 0"
+            f"at the fixed rate the generator itself sent late by {late:.2f} ms (p99, in the latency); a thread "
+            f"of the gateway waited {waited:.0f} ms a second for its core (held by another of its threads or by other "
+            f"work), the generator {statistics.median(seen.own_waited):.0f} ms; the latter is near 0 on a quiet machine"
         )
     if bench.world.cores.shared:
         notes.append("one core only: gateway and harness shared it")
@@ -250,6 +253,7 @@ def measure(bench: Bench, options: argparse.Namespace, started: list[Gateway]) -
     if not started:
         raise BenchError("nothing to measure")
     all_found = [Findings(gateway) for gateway in started]
+    time.sleep(AFTER_START)
     for found in all_found:
         found.gateway.running.settle()
         found.idle_mib = found.gateway.running.memory() / MIB
