@@ -9,11 +9,10 @@ Nothing is labelled by key or caller, and the number of series is bounded. Neith
 
 import sys
 import threading
-import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Final, Literal, TextIO
+from typing import Final, Literal, Protocol, TextIO
 
 import msgspec
 from msgspec import Struct
@@ -30,39 +29,65 @@ FIRST_TOKEN: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 6.0, 12.0, 30.0)
 OVERHEAD: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0)
 RATES: Final = (1.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 1000.0)
 _MAX_SERIES: Final = 5_000
+_MAX_ENDS: Final = 100
 _MAX_LOG_LINES: Final = 50_000
 _FLUSH_SECONDS: Final = 0.25
 
 AbortedBy = Literal["client", "upstream", "deadline", "drain"]
-SeriesKey = tuple[str, str, str, int, str]
 
 
-class Finished(Struct, frozen=True, gc=False, kw_only=True):
-    """What the gateway tells of a request when it is over. Times in seconds; `cost` in nano-units.
+class Figures(Protocol):
+    """The record of a finished request, as far as it is counted and logged (storage.rows.RequestRow)."""
 
-    `overhead` is what the house itself added: everything but the wait for the provider; None where there was no answer.
-    """
+    @property
+    def id(self) -> str: ...
+    @property
+    def key_id(self) -> str: ...
+    @property
+    def account_id(self) -> str: ...
+    @property
+    def operation(self) -> str: ...
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def provider(self) -> str | None: ...
+    @property
+    def deployment(self) -> str | None: ...
+    @property
+    def stream(self) -> bool: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def error_code(self) -> str | None: ...
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def cost(self) -> int | None: ...
+    @property
+    def currency(self) -> str | None: ...
+    @property
+    def ended_by(self) -> str: ...
+    @property
+    def usage_source(self) -> UsageSource | None: ...
 
-    id: str
-    route: str
-    key: str
-    key_name: str
-    account: str
-    model: str
-    deployment: str
-    provider: str
-    stream: bool
-    status: int
-    error: str
-    attempts: int
-    usage: Usage
-    usage_source: UsageSource | None
-    cost: int | None
-    currency: str | None
+
+class Timing(Struct, frozen=True, gc=False):
+    """Seconds. `overhead` is what the house itself added: everything but the wait for the provider; None, as
+    `first_token`, where there was no answer. `at` is when it was over, since the epoch."""
+
+    at: float
     duration: float
     first_token: float | None
     overhead: float | None
-    ended_by: str
+
+
+class Finished(Struct, frozen=True, gc=False):
+    """A request that is over."""
+
+    record: Figures
+    usage: Usage
+    timing: Timing
+    key_name: str
 
 
 class Histogram:
@@ -91,9 +116,10 @@ class Histogram:
 class _Series:
     """All figures of one (route, model, provider)."""
 
-    __slots__ = ("classes", "cost", "duration", "first_token", "overhead", "rate")
+    __slots__ = ("classes", "cost", "duration", "ends", "first_token", "overhead", "rate")
 
     def __init__(self) -> None:
+        self.ends: dict[tuple[int, str], int] = {}  # (status, error) -> requests
         self.duration = Histogram(DURATIONS)
         self.first_token = Histogram(FIRST_TOKEN)
         self.overhead = Histogram(OVERHEAD)
@@ -121,7 +147,6 @@ class Telemetry(Collector):
     def __init__(self) -> None:
         self.inflight = 0
         self.log: RequestLog | None = None
-        self._requests: dict[SeriesKey, int] = {}
         self._series: dict[tuple[str, str, str], _Series] = {}
         self._attempts: dict[tuple[str, str], int] = {}
         self._rejections: dict[tuple[str, str], int] = {}
@@ -135,24 +160,28 @@ class Telemetry(Collector):
     # On the path
 
     def request_done(self, done: Finished) -> None:
-        key = (done.route, done.model, done.provider, done.status // 100, done.error)
-        requests = self._requests
-        if key in requests:
-            requests[key] += 1
-        elif len(requests) < _MAX_SERIES:
-            requests[key] = 1
-        series = self._series.get(key[:3])
+        record, timing = done.record, done.timing
+        place = (record.operation, record.model or "", record.provider or "")
+        series = self._series.get(place)
         if series is None:
-            series = self._new_series(key[:3])
-        series.duration.observe(done.duration)
-        if done.overhead is not None:
-            series.overhead.observe(done.overhead)
-        if done.first_token is not None:
-            series.first_token.observe(done.first_token)
-            rest = done.duration - done.first_token
-            if rest > 0 and done.stream:
-                series.rate.observe(done.usage.total_output / rest)
-        self._count_tokens(series, done)
+            series = self._new_series(place)
+        end = (record.status, record.error_code or "")
+        ends = series.ends
+        if end in ends:
+            ends[end] += 1
+        elif len(ends) < _MAX_ENDS:
+            ends[end] = 1
+        duration, first = timing.duration, timing.first_token
+        series.duration.observe(duration)
+        if first is not None:
+            series.first_token.observe(first)
+            if record.stream and duration > first:
+                series.rate.observe(done.usage.total_output / (duration - first))
+            if timing.overhead is not None:
+                series.overhead.observe(timing.overhead)
+        _count_tokens(series.classes, done.usage)
+        if record.cost and record.currency is not None:
+            series.cost[record.currency] = series.cost.get(record.currency, 0) + record.cost
         if self.log is not None:
             self.log.add(done)
 
@@ -228,28 +257,16 @@ class Telemetry(Collector):
         series = self._series[key] = _Series()
         return series
 
-    def _count_tokens(self, series: _Series, done: Finished) -> None:
-        usage = done.usage
-        classes = series.classes
-        classes[0] += usage.input
-        classes[5] += usage.output
-        if usage.cache_read or usage.reasoning or usage.cache_write or usage.cache_write_1h:
-            classes[1] += usage.cache_read
-            classes[2] += usage.cache_write + usage.cache_write_1h
-            classes[6] += usage.reasoning
-        if usage.audio_input or usage.audio_output or usage.image_input or usage.image_output:
-            classes[3] += usage.audio_input
-            classes[4] += usage.image_input
-            classes[7] += usage.audio_output
-            classes[8] += usage.image_output
-        if done.cost and done.currency is not None:
-            series.cost[done.currency] = series.cost.get(done.currency, 0) + done.cost
-
     def _request_families(self) -> Iterator[Metric]:
         labels = ["route", "model", "provider", "status_class", "error_type"]
         requests = CounterMetricFamily("posthouse_requests", "Requests answered.", labels=labels)
-        for (route, model, provider, status_class, error), count in self._requests.items():
-            requests.add_metric([route, model, provider, f"{status_class}xx", error], count)
+        sums: dict[tuple[str, str, str, str, str], int] = {}
+        for place, series in self._series.items():
+            for (status, error), count in series.ends.items():
+                key = (*place, f"{status // 100}xx", error)
+                sums[key] = sums.get(key, 0) + count
+        for key, count in sums.items():
+            requests.add_metric(list(key), count)
         for (route, status, code), count in self._refusals.items():
             requests.add_metric([route, "", "", f"{status // 100}xx", code], count)
         yield requests
@@ -294,16 +311,29 @@ class Telemetry(Collector):
         yield from families.values()
 
 
+def _count_tokens(classes: list[int], usage: Usage) -> None:
+    classes[0] += usage.input
+    classes[5] += usage.output
+    if usage.cache_read or usage.reasoning or usage.cache_write or usage.cache_write_1h:
+        classes[1] += usage.cache_read
+        classes[2] += usage.cache_write + usage.cache_write_1h
+        classes[6] += usage.reasoning
+    if usage.audio_input or usage.audio_output or usage.image_input or usage.image_output:
+        classes[3] += usage.audio_input
+        classes[4] += usage.image_input
+        classes[7] += usage.audio_output
+        classes[8] += usage.image_output
+
+
 class RequestLog:
     """One line a request, as JSON or as text, written by a thread. Lines that it cannot write in time are counted."""
 
     def __init__(self, stream: TextIO | None = None, *, as_json: bool = True) -> None:
         self._stream = stream if stream is not None else sys.stderr
         self._as_json = as_json
-        self._waiting: list[tuple[float, Finished]] = []
+        self._waiting: list[Finished] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="request-log", daemon=True)
-        self._clock = time.time
         self.dropped = 0
 
     def start(self) -> None:
@@ -311,7 +341,7 @@ class RequestLog:
 
     def add(self, done: Finished) -> None:
         if len(self._waiting) < _MAX_LOG_LINES:
-            self._waiting.append((self._clock(), done))
+            self._waiting.append(done)
         else:
             self.dropped += 1
 
@@ -328,7 +358,7 @@ class RequestLog:
             return
         show = json_line if self._as_json else text_line
         try:
-            self._stream.write("".join(show(at, done) for at, done in lines))
+            self._stream.write("".join([show(done) for done in lines]))
             self._stream.flush()
         except (OSError, ValueError):  # the reader of our log is gone: no reason to stop serving
             self.dropped += len(lines)
@@ -366,43 +396,44 @@ class _Line(Struct, omit_defaults=True):
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def json_line(at: float, done: Finished) -> str:
-    usage = done.usage
+def json_line(done: Finished) -> str:
+    record, usage, timing = done.record, done.usage, done.timing
+    first = timing.first_token
     line = _Line(
-        ts=_iso(at),
+        ts=_iso(timing.at),
         event="request",
-        id=done.id,
-        key=done.key,
-        account=done.account,
-        route=done.route,
-        model=done.model,
-        deployment=done.deployment,
-        stream=done.stream,
-        status=done.status,
-        attempts=done.attempts,
+        id=record.id,
+        key=record.key_id,
+        account=record.account_id,
+        route=record.operation,
+        model=record.model or "",
+        deployment=record.deployment or "",
+        stream=record.stream,
+        status=record.status,
+        attempts=record.attempts,
         input_tokens=usage.total_input,
         output_tokens=usage.total_output,
-        usage_source=done.usage_source,
-        cost=None if done.cost is None else format_nano(done.cost),
-        currency=done.currency,
-        ms=round(done.duration * 1000, 2),
-        first_token_ms=None if done.first_token is None else round(done.first_token * 1000, 2),
+        usage_source=record.usage_source,
+        cost=None if record.cost is None else format_nano(record.cost),
+        currency=record.currency,
+        ms=round(timing.duration * 1000, 2),
+        first_token_ms=None if first is None else round(first * 1000, 2),
         cached_tokens=usage.cache_read,
         reasoning_tokens=usage.reasoning,
-        error=done.error,
-        ended_by=done.ended_by,
+        error=record.error_code or "",
+        ended_by=record.ended_by,
     )
     return _encode(line).decode() + "\n"
 
 
-def text_line(at: float, done: Finished) -> str:
-    cost = "unpriced" if done.cost is None else f"{format_nano(done.cost)} {done.currency}"
-    usage = done.usage
-    tail = f" {done.error}" if done.error else ""
+def text_line(done: Finished) -> str:
+    record, usage = done.record, done.usage
+    cost = "unpriced" if record.cost is None else f"{format_nano(record.cost)} {record.currency}"
+    tail = f" {record.error_code}" if record.error_code else ""
     return (
-        f"{_iso(at)} {done.status} {done.route} {done.deployment or done.model} "
-        f"{usage.total_input}+{usage.total_output} tokens {cost} {done.duration * 1000:.0f} ms "
-        f"key={done.key_name} {done.id}{tail}\n"
+        f"{_iso(done.timing.at)} {record.status} {record.operation} {record.deployment or record.model or '-'} "
+        f"{usage.total_input}+{usage.total_output} tokens {cost} {done.timing.duration * 1000:.0f} ms "
+        f"key={done.key_name} {record.id}{tail}\n"
     )
 
 

@@ -22,7 +22,7 @@ from posthouse.limits.model import Grant
 from posthouse.routing.service import Trace
 from posthouse.storage.journal import Journal
 from posthouse.storage.rows import REQUEST, EndedBy, RequestRow
-from posthouse.telemetry import Finished, Telemetry
+from posthouse.telemetry import Finished, Telemetry, Timing
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -104,71 +104,56 @@ class Passage:
         caller = call.caller
         request = call.request
         trace = self.trace
-        candidate = trace.candidate
         hold = self.hold
         cost = self.cost
         duration = asyncio.get_running_loop().time() - call.accepted
-        first = None if self.first_at is None else self.first_at - call.accepted
-        deployment = candidate.deployment if candidate is not None else None
-        ledgers = self._ledgers
+        first = overhead = None
+        if self.first_at is not None:
+            first = self.first_at - call.accepted
+            overhead = (first if request.stream else duration) - trace.spent
+        model = provider = deployment = None
+        if trace.candidate is not None:
+            chosen = trace.candidate.deployment
+            model, provider, deployment = chosen.model, chosen.account.name, chosen.id
+        # By position, in the order of the struct: 35 keywords would take 2 us more.
         row = RequestRow(
-            id=call.id,
-            created_at=int(self._began * 1000),
-            key_id=caller.key_id,
-            account_id=caller.account_id,
-            operation=request.operation,
-            model_asked=request.model[:256],
-            model=deployment.model if deployment is not None else None,
-            provider=deployment.account.name if deployment is not None else None,
-            deployment=deployment.id if deployment is not None else None,
-            stream=request.stream,
-            status=outcome.status,
-            error_code=outcome.error,
-            attempts=trace.attempts,
-            attempts_detail=_encode(trace.failed).decode() if trace.failed else None,
-            input=usage.input,
-            cache_read=usage.cache_read,
-            cache_write=usage.cache_write,
-            cache_write_1h=usage.cache_write_1h,
-            output=usage.output,
-            reasoning=usage.reasoning,
-            audio_input=usage.audio_input,
-            audio_output=usage.audio_output,
-            image_input=usage.image_input,
-            image_output=usage.image_output,
-            usage_source=source,
-            cost=cost.nano if cost is not None else None,
-            currency=cost.currency if cost is not None else None,
-            priced=cost is not None,
-            hold_amount=hold.amount if hold is not None else None,
-            hold_state=hold.state if hold is not None and hold.state != "held" else None,
-            ttft_ms=None if first is None else int(first * 1000),
-            duration_ms=int(duration * 1000),
-            ended_by=outcome.ended_by,
+            call.id,
+            int(self._began * 1000),
+            caller.key_id,
+            caller.account_id,
+            request.operation,
+            request.model[:256],
+            model,
+            provider,
+            deployment,
+            request.stream,
+            outcome.status,
+            outcome.error,
+            trace.attempts,
+            _encode(trace.failed).decode() if trace.failed else None,
+            usage.input,
+            usage.cache_read,
+            usage.cache_write,
+            usage.cache_write_1h,
+            usage.output,
+            usage.reasoning,
+            usage.audio_input,
+            usage.audio_output,
+            usage.image_input,
+            usage.image_output,
+            source,
+            None if cost is None else cost.nano,
+            None if cost is None else cost.currency,
+            cost is not None,
+            None if hold is None else hold.amount,
+            None if hold is None or hold.state == "held" else hold.state,
+            None if first is None else int(first * 1000),
+            int(duration * 1000),
+            outcome.ended_by,
         )
+        ledgers = self._ledgers
         ledgers.journal.append(REQUEST, row)
-        ledgers.telemetry.inflight -= 1
-        ledgers.telemetry.request_done(
-            Finished(
-                id=call.id,
-                route=request.operation,
-                key=caller.key_id,
-                key_name=caller.key_name,
-                account=caller.account_id,
-                model=deployment.model if deployment is not None else "",
-                deployment=deployment.id if deployment is not None else "",
-                provider=deployment.account.name if deployment is not None else "",
-                stream=request.stream,
-                status=outcome.status,
-                error=outcome.error or "",
-                attempts=trace.attempts,
-                usage=usage,
-                usage_source=source,
-                cost=row.cost,
-                currency=row.currency,
-                duration=duration,
-                first_token=first,
-                overhead=None if first is None else (first if request.stream else duration) - trace.spent,
-                ended_by=outcome.ended_by,
-            )
-        )
+        telemetry = ledgers.telemetry
+        telemetry.inflight -= 1
+        timing = Timing(self._began + duration, duration, first, overhead)
+        telemetry.request_done(Finished(row, usage, timing, caller.key_name))
