@@ -45,7 +45,7 @@ cover: $(VENV)/.dev ## the tests with branch coverage (slower)
 	$(BIN)/coverage report
 
 peers: $(VENV)/.dev ## suites and clients that others wrote, in an environment of their own
-	PYTHON=$(abspath $(BIN)/python) ./peers/run $(ARGS)
+	$(BIN)/python -m peers $(ARGS)
 
 bench: $(VENV)/.dev ## the benchmark of the hot path (BENCH_PEERS=1 measures others beside it)
 	$(BIN)/python -m bench $(ARGS)
@@ -59,9 +59,13 @@ UV := $(VENV)-lock/bin/uv
 COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock" --quiet $(if $(UPGRADE),--upgrade)
 
+# Without ours: the peers talk to us over a socket, like anybody.
+LOCK_PEERS = $(subst pip compile pyproject.toml,pip compile,$(COMPILE)) --group pyproject.toml:peers
+
 lock: $(UV) ## write requirements/*.txt again from pyproject.toml
 	$(COMPILE) --group build --output-file requirements/base.txt
 	$(COMPILE) --group dev --constraints requirements/base.txt --output-file requirements/dev.txt
+	$(LOCK_PEERS) --constraints requirements/dev.txt --output-file requirements/peers.txt
 	$(COMPILE) --group prices --constraints requirements/base.txt --output-file requirements/prices.txt
 
 prices: requirements/prices.txt | python-is-new-enough ## make the price seed again from genai-prices
