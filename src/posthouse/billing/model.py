@@ -157,9 +157,14 @@ class Problem(Struct, frozen=True):
 
 
 class Verification(Struct, frozen=True):
-    """The result of `ledger verify`. `problems` is bounded; `problems_total` is not, as far as it was counted."""
+    """The result of `ledger verify`. `problems` is bounded, and `truncated` says whether there were more.
+
+    `holds_unrecorded` counts charges whose request record is missing: a record, unlike money, may be dropped where a
+    disk is full. Nobody is billed wrongly by that, so it is no problem.
+    """
 
     ok: bool
     holds_open: int
     problems: tuple[Problem, ...]
     truncated: bool = False
+    holds_unrecorded: int = 0

@@ -1,0 +1,279 @@
+"""What is asked of the ledger: usage in groups, records of requests, entries. SQL for both databases, read-only.
+
+Every listing is paged by keys, newest first: ids sort by time (core/ids.py), so a page is a range of the primary key
+and costs the same however old the table is. Call these in a thread, with a connection of `Database.read()`.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterable
+from itertools import groupby
+from typing import Any, Final, Literal, TypeVar
+
+from msgspec import Struct
+from sqlalchemy import ColumnElement, Connection, Row, func, or_, select
+
+from posthouse.billing.balances import DAY_MS
+from posthouse.core.errors import InvalidRequest
+from posthouse.core.usage import UsageSource
+from posthouse.storage.rows import RequestRow
+from posthouse.storage.tables import entries, holds, requests
+
+GroupBy = Literal["key", "model", "day", "deployment", "account"]
+GROUPS: Final[tuple[GroupBy, ...]] = ("key", "model", "day", "deployment", "account")
+MAX_PAGE: Final = 1000
+T = TypeVar("T")
+
+# What is summed for each group. `input_tokens` is all input, as `Usage.total_input` has it.
+_TOKENS: Final[dict[str, ColumnElement[int]]] = {
+    "input_tokens": requests.c.input
+    + requests.c.cache_read
+    + requests.c.cache_write
+    + requests.c.cache_write_1h
+    + requests.c.audio_input
+    + requests.c.image_input,
+    "cached_input_tokens": requests.c.cache_read,
+    "output_tokens": requests.c.output + requests.c.reasoning + requests.c.audio_output + requests.c.image_output,
+}
+_NO_SOURCE: Final = "none"
+
+
+class Span(Struct, frozen=True):
+    """From (included) to (not included), ms since the epoch; None is open."""
+
+    start_ms: int | None = None
+    end_ms: int | None = None
+
+
+class Page(Struct, frozen=True):
+    """`cursor` is what the page before gave as its `next`; `limit` rows at most (1 to MAX_PAGE)."""
+
+    limit: int = 100
+    cursor: str | None = None
+
+    @property
+    def size(self) -> int:
+        return min(max(self.limit, 1), MAX_PAGE)
+
+
+class RequestFilter(Struct, frozen=True):
+    """None matches all. `model` is the public name that was asked for or that answered."""
+
+    key_id: str | None = None
+    account_id: str | None = None
+    model: str | None = None
+    status: int | None = None
+    span: Span = Span()
+
+
+ALWAYS: Final = Span()
+FIRST_PAGE: Final = Page()
+ALL_REQUESTS: Final = RequestFilter()
+
+
+class UsageRow(Struct, frozen=True):
+    """What a group consumed. `input_tokens` includes `cached_input_tokens`, as OpenAI counts; `cost` is nano-units.
+
+    A group that was charged in several currencies has a row for each; requests without a price or a cost are part of
+    its only row, or have a row of their own (`currency` None) where it has several or none. `by_source` counts requests
+    by who counted their tokens, `none` where there were none.
+    """
+
+    group: str
+    requests: int
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+    cost: int
+    currency: str | None
+    by_source: dict[str, int]
+
+
+class EntryRow(Struct, frozen=True):
+    """One leg of a transfer, in nano-units; a debit of the account is positive."""
+
+    hold_id: str
+    leg: int
+    ledger_account: str
+    amount: int
+    currency: str
+    usage_source: UsageSource | None
+    created_at: int
+
+
+class HoldRecord(Struct, frozen=True):
+    """A hold and its end; instants in ms since the epoch, money in nano-units."""
+
+    id: str
+    key_id: str
+    account_id: str
+    model: str
+    amount: int | None
+    currency: str | None
+    state: str
+    created_at: int
+    ended_at: int | None
+    charged: int | None
+    reason: str | None
+
+
+class RequestDetail(Struct, frozen=True):
+    """All that is known of one request. `request` is None where its process died before it could be recorded."""
+
+    request: RequestRow | None
+    hold: HoldRecord | None
+    entries: tuple[EntryRow, ...]
+
+
+def usage(
+    connection: Connection, group_by: GroupBy, span: Span = ALWAYS, page: Page = FIRST_PAGE
+) -> tuple[list[UsageRow], str | None]:
+    """Usage by group in the order of the groups' names (days: oldest first), and the next cursor or None.
+
+    A page holds whole groups: `limit` of them, whatever the number of their currencies.
+    """
+    groups = {
+        "key": requests.c.key_id,
+        "model": func.coalesce(requests.c.model, requests.c.model_asked),
+        "day": requests.c.created_at // DAY_MS,
+        "deployment": func.coalesce(requests.c.deployment, ""),
+        "account": requests.c.account_id,
+    }
+    group: ColumnElement[Any] = groups[group_by]
+    query = (
+        select(
+            group.label("name"),
+            requests.c.currency,
+            requests.c.usage_source,
+            func.count().label("number"),
+            *(func.sum(column).label(label) for label, column in _TOKENS.items()),
+            func.coalesce(func.sum(requests.c.cost), 0).label("cost"),
+        )
+        .where(*_within(span))
+        .group_by(group, requests.c.currency, requests.c.usage_source)
+        .order_by(group)
+    )
+    if page.cursor is not None:
+        query = query.where(group > (_day_cursor(page.cursor) if group_by == "day" else page.cursor))
+    return _usage_page(connection.execute(query), group_by, page.size)
+
+
+def list_requests(
+    connection: Connection, chosen: RequestFilter = ALL_REQUESTS, page: Page = FIRST_PAGE
+) -> tuple[list[RequestRow], str | None]:
+    """Records, newest first, and the next cursor or None."""
+    query = select(requests).where(*_within(chosen.span)).order_by(requests.c.id.desc()).limit(page.size + 1)
+    for column, value in (
+        (requests.c.key_id, chosen.key_id),
+        (requests.c.account_id, chosen.account_id),
+        (requests.c.status, chosen.status),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    if chosen.model is not None:
+        query = query.where(or_(requests.c.model == chosen.model, requests.c.model_asked == chosen.model))
+    if page.cursor is not None:
+        query = query.where(requests.c.id < page.cursor)
+    rows = [_request_row(row) for row in connection.execute(query)]
+    return _cut(rows, page.size, lambda row: row.id)
+
+
+def request_detail(connection: Connection, request_id: str) -> RequestDetail | None:
+    """One request with its hold and entries; None where neither a record nor a hold has this id."""
+    record = connection.execute(select(requests).where(requests.c.id == request_id)).first()
+    hold = connection.execute(select(holds).where(holds.c.id == request_id)).first()
+    if record is None and hold is None:
+        return None
+    legs = connection.execute(select(entries).where(entries.c.hold_id == request_id).order_by(entries.c.leg))
+    return RequestDetail(
+        request=None if record is None else _request_row(record),
+        hold=None if hold is None else HoldRecord(**hold._mapping),
+        entries=tuple(EntryRow(**leg._mapping) for leg in legs),
+    )
+
+
+def list_entries(
+    connection: Connection, ledger_account: str | None = None, page: Page = FIRST_PAGE
+) -> tuple[list[EntryRow], str | None]:
+    """Entries, newest hold first, and the next cursor or None. `ledger_account` is such as `account:<id>`."""
+    query = select(entries).order_by(entries.c.hold_id.desc(), entries.c.leg.desc()).limit(page.size + 1)
+    if ledger_account is not None:
+        query = query.where(entries.c.ledger_account == ledger_account)
+    if page.cursor is not None:
+        hold_id, _, leg = page.cursor.rpartition(".")
+        if not hold_id or leg not in ("0", "1"):
+            raise InvalidRequest("This cursor is none of ours.", param="cursor")
+        before = (entries.c.hold_id < hold_id) | ((entries.c.hold_id == hold_id) & (entries.c.leg < int(leg)))
+        query = query.where(entries.c.hold_id <= hold_id, before)  # the first half finds the place in the key
+    rows = [EntryRow(**row._mapping) for row in connection.execute(query)]
+    return _cut(rows, page.size, lambda row: f"{row.hold_id}.{row.leg}")
+
+
+def _request_row(row: Row[Any]) -> RequestRow:
+    return RequestRow(**row._mapping)
+
+
+def _cut(rows: list[T], size: int, cursor: Callable[[T], str]) -> tuple[list[T], str | None]:
+    """A page of one row more than it shows knows whether there is a next one."""
+    if len(rows) <= size:
+        return rows, None
+    return rows[:size], cursor(rows[size - 1])
+
+
+def _within(span: Span) -> list[ColumnElement[bool]]:
+    conditions = []
+    if span.start_ms is not None:
+        conditions.append(requests.c.created_at >= span.start_ms)
+    if span.end_ms is not None:
+        conditions.append(requests.c.created_at < span.end_ms)
+    return conditions
+
+
+def _usage_page(rows: Iterable[Row[Any]], group_by: GroupBy, size: int) -> tuple[list[UsageRow], str | None]:
+    """Folds rows by group, currency and source, which come group after group, into rows by group and currency."""
+    page: list[UsageRow] = []
+    for number, (name, group) in enumerate(groupby(rows, key=lambda row: row.name)):
+        if number == size:
+            return page, page[-1].group
+        shown = _day_name(name) if group_by == "day" else str(name)
+        page += _group_rows(shown, group)
+    return page, None
+
+
+def _group_rows(name: str, rows: Iterable[Row[Any]]) -> list[UsageRow]:
+    by_currency: dict[str | None, list[Row[Any]]] = {}
+    for row in rows:
+        by_currency.setdefault(row.currency, []).append(row)
+    priced = [currency for currency in by_currency if currency is not None]
+    if len(priced) == 1:
+        by_currency = {priced[0]: [row for some in by_currency.values() for row in some]}
+    result = []
+    for currency in sorted(by_currency, key=lambda one: one or ""):
+        members = by_currency[currency]
+        sources: dict[str, int] = {}
+        for row in members:
+            source = row.usage_source or _NO_SOURCE
+            sources[source] = sources.get(source, 0) + row.number
+        result.append(
+            UsageRow(
+                group=name,
+                requests=sum(row.number for row in members),
+                input_tokens=sum(int(row.input_tokens) for row in members),
+                cached_input_tokens=sum(int(row.cached_input_tokens) for row in members),
+                output_tokens=sum(int(row.output_tokens) for row in members),
+                cost=sum(int(row.cost) for row in members),
+                currency=currency,
+                by_source=dict(sorted(sources.items())),
+            )
+        )
+    return result
+
+
+def _day_name(number: int) -> str:
+    return (dt.date(1970, 1, 1) + dt.timedelta(days=int(number))).isoformat()
+
+
+def _day_cursor(text: str) -> int:
+    try:
+        return (dt.date.fromisoformat(text) - dt.date(1970, 1, 1)).days
+    except ValueError:
+        raise InvalidRequest("This cursor is none of ours.", param="cursor") from None

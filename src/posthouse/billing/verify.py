@@ -1,0 +1,183 @@
+"""`ledger verify`: does the money add up? Read-only, set by set, in one snapshot; 1,000,000 requests take some seconds.
+
+Each check is one query for the ids of everything that breaks a rule of docs/billing.md, cut off at MAX_PROBLEMS. Lines
+of the journal that are not applied yet are not seen; since they come with whole transactions, what is in the database
+adds up at any moment.
+"""
+
+from typing import Any, Final
+
+from msgspec import Struct
+from sqlalchemy import Connection, Select, func, or_, select
+
+from posthouse.billing.balances import DAY_MS, day_of
+from posthouse.billing.model import Problem, Verification
+from posthouse.storage.database import Database
+from posthouse.storage.tables import entries, holds, requests, spend
+
+MAX_PROBLEMS: Final = 100
+# Longer than any request with the default deadlines may take: a hold that is open longer has been forgotten.
+MAX_HOLD_SECONDS: Final = 3600.0
+
+_debit: Final = entries.alias("debit")
+_TO_DEBIT: Final = (_debit.c.hold_id == holds.c.id) & (_debit.c.leg == 0)
+
+
+class Check(Struct, frozen=True):
+    """`query` gives the id first; `detail` is a format over the whole row."""
+
+    rule: str
+    detail: str
+    query: Select[Any]
+
+
+def verify(database: Database, now: float, max_hold_seconds: float = MAX_HOLD_SECONDS) -> Verification:
+    """Checks everything. `now` in seconds since the epoch. Call it in a thread; Unavailable where nothing answers."""
+    problems: list[Problem] = []
+    with database.read() as connection:
+        if database.kind == "postgresql":  # SQLite reads from one snapshot anyway
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        for check in (*_sums(), *_ends(int((now - max_hold_seconds) * 1000)), *_records()):
+            rows = connection.execute(check.query.limit(MAX_PROBLEMS + 1))
+            problems += [Problem(check.rule, str(row[0]), check.detail.format(*row)) for row in rows]
+        problems += _spend_problems(connection)
+        opened = connection.execute(select(func.count()).select_from(holds).where(holds.c.state == "held"))
+        unrecorded = connection.execute(
+            select(func.count())
+            .select_from(_debit.outerjoin(requests, requests.c.id == _debit.c.hold_id))
+            .where(_debit.c.leg == 0, requests.c.id.is_(None))
+        )
+        return Verification(
+            ok=not problems,
+            holds_open=opened.scalar_one(),
+            problems=tuple(problems[:MAX_PROBLEMS]),
+            truncated=len(problems) > MAX_PROBLEMS,
+            holds_unrecorded=unrecorded.scalar_one(),
+        )
+
+
+def _sums() -> tuple[Check, ...]:
+    """LEDGER-1: every transfer is two entries of one currency that cancel out, so a whole currency does too."""
+    total = func.sum(entries.c.amount)
+    legs = func.count()
+    return (
+        Check(
+            "LEDGER-1",
+            "the entries in {0} add up to {1} nano-units, not to zero",
+            select(entries.c.currency, total).group_by(entries.c.currency).having(total != 0),
+        ),
+        Check(
+            "LEDGER-1",
+            "{1} entries that add up to {2} nano-units; two were expected, of one currency, and zero",
+            select(entries.c.hold_id, legs, total)
+            .group_by(entries.c.hold_id)
+            .having(or_(legs != 2, total != 0, func.min(entries.c.currency) != func.max(entries.c.currency))),
+        ),
+    )
+
+
+def _ends(oldest_ms: int) -> tuple[Check, ...]:
+    """LEDGER-2: a hold is open, or has ended once and completely; its charge is its entries' amount. HOLD-7: soon."""
+    ended = holds.c.state != "held"
+    incomplete = or_(
+        ended & (holds.c.ended_at.is_(None) | holds.c.charged.is_(None)),
+        ~ended & (holds.c.ended_at.is_not(None) | holds.c.charged.is_not(None)),
+        holds.c.state.in_(("released", "expired")) & (holds.c.charged != 0),
+        holds.c.charged < 0,
+    )
+    charged, debited = func.coalesce(holds.c.charged, 0), func.coalesce(_debit.c.amount, 0)
+    stray = holds.c.id.is_(None) | (_debit.c.ledger_account != "account:" + holds.c.account_id)
+    return (
+        Check(
+            "LEDGER-2",
+            "the hold is {1}, with {2} nano-units charged and ended at {3}",
+            select(holds.c.id, holds.c.state, holds.c.charged, holds.c.ended_at).where(incomplete),
+        ),
+        Check(
+            "LEDGER-2",
+            "{1} nano-units charged, but the account's entry says {2}",
+            select(holds.c.id, charged, debited)
+            .select_from(holds.outerjoin(_debit, _TO_DEBIT))
+            .where(charged != debited),
+        ),
+        Check(
+            "LEDGER-2",
+            "an entry of {1} for a hold that does not exist, or is another account's",
+            select(_debit.c.hold_id, _debit.c.ledger_account)
+            .select_from(_debit.outerjoin(holds, holds.c.id == _debit.c.hold_id))
+            .where(_debit.c.leg == 0, stray),
+        ),
+        Check(
+            "HOLD-7",
+            "held since {1} ms since the epoch: longer than any request may take",
+            select(holds.c.id, holds.c.created_at).where(~ended, holds.c.created_at < oldest_ms),
+        ),
+    )
+
+
+def _records() -> tuple[Check, ...]:
+    """LEDGER-3: the record of a request says what its entries and its hold say."""
+    cost, debited = func.coalesce(requests.c.cost, 0), func.coalesce(_debit.c.amount, 0)
+    source, entered = func.coalesce(requests.c.usage_source, ""), func.coalesce(_debit.c.usage_source, "")
+    charged = _debit.c.amount.is_not(None)
+    differs = or_(
+        cost != debited,
+        charged & (func.coalesce(requests.c.currency, "") != _debit.c.currency),
+        charged & (source != entered),
+    )
+    other_end = requests.c.hold_state.is_not(None) & (func.coalesce(holds.c.state, "") != requests.c.hold_state)
+    to_debit = (_debit.c.hold_id == requests.c.id) & (_debit.c.leg == 0)
+    return (
+        Check(
+            "LEDGER-3",
+            "the record says {1} nano-units {2} by {3}, the entries {4} {5} by {6}",
+            select(
+                requests.c.id,
+                cost,
+                requests.c.currency,
+                requests.c.usage_source,
+                debited,
+                _debit.c.currency,
+                _debit.c.usage_source,
+            )
+            .select_from(requests.outerjoin(_debit, to_debit))
+            .where(differs),
+        ),
+        Check(
+            "LEDGER-3",
+            "the record says that its hold was {1}, but the hold is {2}",
+            select(requests.c.id, requests.c.hold_state, holds.c.state)
+            .select_from(requests.outerjoin(holds, holds.c.id == requests.c.id))
+            .where(other_end),
+        ),
+    )
+
+
+def _spend_problems(connection: Connection) -> list[Problem]:
+    """LEDGER-4: what each key and account spent on each day is the fold of its entries, by the day its holds began."""
+    folded: dict[tuple[str, int, str], int] = {}
+    days: dict[int, int] = {}
+    day = holds.c.created_at // DAY_MS
+    for subject in (holds.c.key_id, holds.c.account_id):
+        for subject_id, number, currency, amount in connection.execute(
+            select(subject, day, _debit.c.currency, func.sum(_debit.c.amount))
+            .select_from(_debit.join(holds, _TO_DEBIT))
+            .group_by(subject, day, _debit.c.currency)
+        ):
+            if number not in days:
+                days[number] = day_of(number * DAY_MS).number
+            key = (subject_id, days[number], currency)
+            folded[key] = folded.get(key, 0) + int(amount)
+    problems = []
+    for row in connection.execute(select(spend.c.subject_id, spend.c.day, spend.c.currency, spend.c.amount)):
+        expected = folded.pop((row.subject_id, row.day, row.currency), 0)
+        if row.amount != expected:
+            problems.append(_spend_problem(row.subject_id, row.day, row.currency, (row.amount, expected)))
+    problems += [_spend_problem(*key, (0, amount)) for key, amount in folded.items() if amount]
+    return problems
+
+
+def _spend_problem(subject_id: str, day: int, currency: str, amounts: tuple[int, int]) -> Problem:
+    found, expected = amounts
+    detail = f"on {day} {found} nano-units {currency} are noted as spent, but the entries add up to {expected}"
+    return Problem("LEDGER-4", subject_id, detail)

@@ -1,0 +1,202 @@
+"""What is asked of the ledger, the same on both databases."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from posthouse.billing.store import (
+    GROUPS,
+    HoldRecord,
+    Page,
+    RequestFilter,
+    Span,
+    UsageRow,
+    list_entries,
+    list_requests,
+    request_detail,
+    usage,
+)
+from posthouse.core.errors import InvalidRequest
+from posthouse.core.usage import Usage
+from posthouse.storage.database import Database
+from posthouse.storage.rows import RequestRow
+from tests.billing.fakes import NOW, PRICE, caller
+from tests.billing.stored import StoredHouse
+
+DAY = 86_400_000
+START = int(NOW * 1000)
+
+
+def pages(database: Database, listing: Callable[[Any, Page], tuple[list[Any], str | None]], limit: int) -> list[Any]:
+    """Everything that a listing gives, page by page."""
+    rows: list[Any] = []
+    cursor = None
+    while True:
+        with database.read() as connection:
+            page, cursor = listing(connection, Page(limit, cursor))
+        rows += page
+        assert len(rows) < 10_000
+        if cursor is None:
+            return rows
+
+
+@pytest.fixture
+def kept(stored: StoredHouse) -> StoredHouse:
+    """Ten requests of two keys over three days, one of them refused by the provider, one unpriced, one in yuan."""
+    yuan = type(PRICE)("CNY", "test", "m", PRICE.rates)
+    for number in range(7):
+        stored.settle(stored.hold(caller(name=str(number % 2))), 10 + number)
+        stored.clock.now += 24_000
+    stored.settle(stored.hold(caller(name="1"), 10, "CNY"), 5, yuan)
+    stored.settle(stored.hold(caller(name="0"), None), 3, None)
+    stored.release(stored.hold(caller(name="0")))
+    stored.save()
+    return stored
+
+
+def test_usage_by_key_adds_up_for_each_currency(kept: StoredHouse) -> None:
+    with kept.database.read() as connection:
+        rows, cursor = usage(connection, "key")
+    assert cursor is None
+    assert rows == [
+        UsageRow("key_0", 6, 10 + 12 + 14 + 16 + 3, 0, 0, 52, "USD", {"none": 1, "provider": 5}),
+        UsageRow("key_1", 1, 5, 0, 0, 5, "CNY", {"provider": 1}),
+        UsageRow("key_1", 3, 11 + 13 + 15, 0, 0, 39, "USD", {"provider": 3}),
+    ]
+
+
+def test_usage_by_day_is_cut_by_utc_and_shows_dates(kept: StoredHouse) -> None:
+    with kept.database.read() as connection:
+        rows, _ = usage(connection, "day")
+    assert [(row.group, row.requests) for row in rows if row.currency == "USD"] == [
+        ("2026-11-20", 2),
+        ("2026-11-21", 4),
+        ("2026-11-22", 1),
+    ]
+
+
+@pytest.mark.parametrize("group_by", GROUPS)
+def test_every_grouping_counts_every_request_once(group_by: str, kept: StoredHouse) -> None:
+    with kept.database.read() as connection:
+        rows, _ = usage(connection, group_by)  # type: ignore[arg-type]
+    assert sum(row.requests for row in rows) == 10
+    assert sum(row.cost for row in rows if row.currency == "USD") == 91
+    assert sum(row.input_tokens for row in rows) == 99
+    assert sum(sum(row.by_source.values()) for row in rows) == 10
+
+
+@pytest.mark.parametrize("group_by", GROUPS)
+def test_usage_is_paged_by_whole_groups(group_by: str, kept: StoredHouse) -> None:
+    with kept.database.read() as connection:
+        whole, _ = usage(connection, group_by)  # type: ignore[arg-type]
+    paged = pages(kept.database, lambda connection, page: usage(connection, group_by, page=page), 1)  # type: ignore[arg-type]
+    assert paged == whole
+
+
+def test_usage_of_a_span_includes_its_start_and_not_its_end(kept: StoredHouse) -> None:
+    with kept.database.read() as connection:
+        rows, _ = usage(connection, "account", Span(START + 24_000_000, START + 72_000_000))
+    assert [(row.group, row.requests, row.cost) for row in rows] == [("acc_1", 2, 23)]
+
+
+def test_classes_of_usage_are_summed_as_openai_counts_them(stored: StoredHouse) -> None:
+    hold = stored.hold(caller())
+    stored.settle(hold, 1)
+    other = stored.hold(caller())
+    classes = Usage(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+    cost = stored.settle(other, 1)
+    stored.journal.waiting.pop()
+    stored.record(other, cost, classes)
+    stored.save()
+    with stored.database.read() as connection:
+        row = usage(connection, "account")[0][0]
+        record = request_detail(connection, other.id)
+    assert (row.input_tokens, row.cached_input_tokens) == (1 + classes.total_input, 2)
+    assert record is not None and record.request is not None
+    assert record.request.cache_write_1h == 8
+
+
+def test_requests_are_listed_newest_first_and_page_by_page(kept: StoredHouse) -> None:
+    with kept.database.read() as connection:
+        rows, cursor = list_requests(connection)
+    assert cursor is None
+    assert all(isinstance(row, RequestRow) for row in rows)
+    ids = [row.id for row in rows]
+    assert len(ids) == 10
+    assert ids == sorted(ids, reverse=True)
+    for limit in (1, 3, 5, 10):
+        paged = pages(kept.database, lambda connection, page: list_requests(connection, page=page), limit)
+        assert paged == rows
+
+
+@pytest.mark.parametrize(
+    ("chosen", "number"),
+    [
+        (RequestFilter(key_id="key_0"), 6),
+        (RequestFilter(account_id="acc_1"), 10),
+        (RequestFilter(account_id="acc_2"), 0),
+        (RequestFilter(model="m"), 10),
+        (RequestFilter(model="m-of-key_1"), 4),
+        (RequestFilter(status=502), 1),
+        (RequestFilter(key_id="key_0", status=200), 5),
+        (RequestFilter(span=Span(START, START + 1)), 1),
+        (RequestFilter(span=Span(end_ms=START)), 0),
+    ],
+)
+def test_requests_are_filtered_the_same_on_every_page(chosen: RequestFilter, number: int, kept: StoredHouse) -> None:
+    found = pages(kept.database, lambda connection, page: list_requests(connection, chosen, page), 2)
+    assert len(found) == number
+
+
+def test_one_request_is_shown_with_its_hold_and_entries(kept: StoredHouse) -> None:
+    with kept.database.read() as connection:
+        first = list_requests(connection)[0][-1]
+        detail = request_detail(connection, first.id)
+    assert detail is not None
+    assert detail.request == first
+    assert detail.hold == HoldRecord(
+        first.id, "key_0", "acc_1", "m", 10, "USD", "settled", START, START, 10, "complete"
+    )
+    assert [(leg.ledger_account, leg.amount, leg.currency, leg.usage_source) for leg in detail.entries] == [
+        ("account:acc_1", 10, "USD", "provider"),
+        ("provider:main", -10, "USD", "provider"),
+    ]
+
+
+def test_a_request_that_a_crash_took_is_shown_by_its_hold(stored: StoredHouse) -> None:
+    hold = stored.hold(caller())
+    stored.journal.flush()
+    stored.restart()
+    with stored.database.read() as connection:
+        detail = request_detail(connection, hold.id)
+        assert request_detail(connection, "req_unknown") is None
+    assert detail is not None and detail.hold is not None
+    assert (detail.request, detail.hold.state, detail.entries) == (None, "expired", ())
+
+
+def test_entries_are_listed_newest_first_and_page_by_page(kept: StoredHouse) -> None:
+    with kept.database.read() as connection:
+        rows, cursor = list_entries(connection)
+        account, _ = list_entries(connection, "account:acc_1")
+    assert cursor is None
+    assert len(rows) == 16
+    assert sum(row.amount for row in rows) == 0
+    assert [row.leg for row in rows] == [1, 0] * 8
+    assert sum(row.amount for row in account) == 96
+    for limit in (1, 3, 16):
+        assert pages(kept.database, lambda connection, page: list_entries(connection, page=page), limit) == rows
+
+
+def test_a_cursor_that_is_none_of_ours_is_bad_input(kept: StoredHouse) -> None:
+    with kept.database.read() as connection:
+        for cursor in ("", "x", "x.2", ".0"):
+            with pytest.raises(InvalidRequest):
+                list_entries(connection, page=Page(cursor=cursor))
+        with pytest.raises(InvalidRequest):
+            usage(connection, "day", page=Page(cursor="yesterday"))
+
+
+@pytest.mark.parametrize("limit", [-5, 0, 1_000_000])
+def test_a_page_has_bounds(limit: int) -> None:
+    assert 1 <= Page(limit).size <= 1000
