@@ -1,4 +1,4 @@
-"""Every asynchronous test of this room runs on both event loops: uvloop is what we serve with, asyncio is the reference."""
+"""Every asynchronous test of this room runs on both event loops: uvloop, which serves, and asyncio, the reference."""
 
 import asyncio
 from collections.abc import Callable, Mapping

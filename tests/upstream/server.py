@@ -1,17 +1,19 @@
 """A raw server whose connections follow scripts, and what else the tests of this room need from the network.
 
-A script is a coroutine that is given the `Peer` of one connection; the n-th connection runs the n-th script, and the last
-script serves all that come later.
+A script is a coroutine that is given the `Peer` of one connection; the n-th connection runs the n-th script, and the
+last script serves all that come later.
 """
 
 import asyncio
 import contextlib
+import math
 import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
+from posthouse.upstream.client import ClientOptions, UpstreamClient
 from posthouse.upstream.model import Origin, Timeouts, UpstreamRequest, UpstreamResponse
 
 LIMIT = 10.0  # seconds: the bound of every wait in these tests; none should come near it
@@ -76,6 +78,11 @@ class RawServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
 
+    @property
+    def open(self) -> int:
+        """Connections that are still being served."""
+        return len(self._tasks)
+
     async def serve(self, peer: Peer) -> None:
         script = self._scripts[min(self.connections, len(self._scripts) - 1)]
         self.connections += 1
@@ -120,19 +127,42 @@ def request_to(
     *,
     timeouts: Timeouts | None = None,
     proxy: str | None = None,
-    scheme: str = "http",
+    scheme: Literal["http", "https"] = "http",
 ) -> UpstreamRequest:
+    """A POST whose deadline is far away by any clock of these tests."""
     return UpstreamRequest(
         pool="deployment",
-        origin=Origin("https" if scheme == "https" else "http", "127.0.0.1", server.port),
+        origin=Origin(scheme, "127.0.0.1", server.port),
         method=b"POST",
         target=b"/v1/chat/completions",
         headers=b"content-type: application/json\r\n",
         body=body,
         timeouts=timeouts or Timeouts(),
         proxy=proxy,
-        deadline=asyncio.get_running_loop().time() + LIMIT,
+        deadline=math.inf,
     )
+
+
+class Clock:
+    """The time, as the test says."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@contextlib.asynccontextmanager
+async def client_with(options: ClientOptions | None = None) -> AsyncIterator[UpstreamClient]:
+    """A client that must have nothing open, idle or waiting once it is closed."""
+    client = UpstreamClient(options)
+    try:
+        yield client
+    finally:
+        await soon(client.aclose())
+    stats = client.stats()
+    assert (stats.open, stats.idle, stats.waiting) == (0, 0, 0)
 
 
 async def soon(awaitable: Awaitable[Result]) -> Result:

@@ -24,6 +24,7 @@ from posthouse.upstream.tls import make_context
 _RACE_DELAY: Final = 0.25  # seconds until the next address is tried beside the first (RFC 8305, section 8)
 _MAX_PROXY_HEAD: Final = 16 * 1024
 _DEFAULT_PORTS: Final = {"http": 80, "socks5": 1080, "socks5h": 1080}
+_NO_PROXY: Final = "a proxy is written http://host:port or socks5://host:port"
 
 
 class ProxyAddress(NamedTuple):
@@ -39,13 +40,14 @@ class ProxyAddress(NamedTuple):
 def parse_proxy(url: str) -> ProxyAddress:
     """ValueError where it is no URL of a proxy that we can use; the message omits it: it may hold a password."""
     parts: SplitResult = urlsplit(url)
-    port = _DEFAULT_PORTS.get(parts.scheme)
-    if port is None or not parts.hostname:
-        raise ValueError("a proxy is written http://host:port or socks5://host:port")
+    try:
+        port = parts.port or _DEFAULT_PORTS[parts.scheme]
+    except (ValueError, KeyError):
+        raise ValueError(_NO_PROXY) from None
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        raise ValueError(_NO_PROXY)
     scheme = "http" if parts.scheme == "http" else "socks5"
-    return ProxyAddress(
-        scheme, parts.hostname, parts.port or port, unquote(parts.username or ""), unquote(parts.password or "")
-    )
+    return ProxyAddress(scheme, parts.hostname, port, unquote(parts.username or ""), unquote(parts.password or ""))
 
 
 class Connector:

@@ -97,8 +97,10 @@ class Pool:
         self._pass_on(None)
 
     def put_back(self, connection: Connection) -> None:
-        if self.waiters or len(self.idle) < self._limits.idle:
+        if self.waiters:
             self._pass_on(connection)
+        elif len(self.idle) < self._limits.idle:
+            self._keep(connection)
         else:
             connection.abort()
 
@@ -136,8 +138,12 @@ class Pool:
         if what is None:
             self.slots -= 1
         elif what.home is not None:
-            what.expires = self._clock() + min(self._limits.keep_alive, what.keep_alive)
-            self.idle.append(what)
+            self._keep(what)
+
+    def _keep(self, connection: Connection) -> None:
+        wish, ours = connection.keep_alive, self._limits.keep_alive
+        connection.expires = self._clock() + (wish if wish < ours else ours)
+        self.idle.append(connection)
 
     def _refuse(self, waiter: Waiter) -> None:
         if not waiter.future.done():
