@@ -1,0 +1,375 @@
+"""Exactly once: whatever breaks between the file and the database, in the end it says what was flushed."""
+
+import asyncio
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from posthouse.core.errors import ConfigError, Unavailable
+from posthouse.storage.database import Database
+from posthouse.storage.journal import Journal, JournalOptions
+from posthouse.storage.segments import segment_path, segments
+from tests.storage.sample import FAST, Line, append, breaking, clear, dump, end, expected, hold, journal_at, whole
+
+SLOW = JournalOptions(gather=30.0)  # applies nothing by itself while a test lasts
+
+
+def many(count: int, first: int = 0) -> list[Line]:
+    return [line for number in range(first, first + count) for line in whole(number)]
+
+
+def written(directory: Path, database: Database, lines: list[Line]) -> bytes:
+    """The bytes of a segment with these lines."""
+    journal = Journal(directory, database, options=SLOW)
+    journal.start()
+    append(journal, lines)
+    data = segment_path(directory, segments(directory)[0]).read_bytes()
+    assert journal.close(30)
+    return data
+
+
+def left_behind(directory: Path, data: bytes, number: int = 1) -> None:
+    """A folder as a killed process leaves it."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    segment_path(directory, number).write_bytes(data)
+
+
+def test_what_was_flushed_is_in_the_database(database: Database, tmp_path: Path) -> None:
+    lines = many(30)
+    with journal_at(tmp_path / "journal", database) as journal:
+        append(journal, lines)
+        assert journal.wait_applied(30)
+        assert dump(database) == expected(lines)
+        assert journal.healthy
+
+
+def test_a_close_applies_the_rest_and_empties_the_folder(database: Database, tmp_path: Path) -> None:
+    lines = many(10)
+    with journal_at(tmp_path / "journal", database, SLOW) as journal:
+        append(journal, lines)
+    assert dump(database) == expected(lines)
+    assert segments(tmp_path / "journal") == []
+
+
+def test_a_close_flushes_what_was_only_appended(database: Database, tmp_path: Path) -> None:
+    with journal_at(tmp_path / "journal", database) as journal:
+        for kind, row in many(2):
+            journal.append(kind, row)
+    assert dump(database) == expected(many(2))
+
+
+def test_lives_follow_each_other_in_one_folder(database: Database, tmp_path: Path) -> None:
+    for life in range(4):
+        with journal_at(tmp_path / "journal", database) as journal:
+            append(journal, many(5, first=5 * life))
+    assert dump(database) == expected(many(20))
+
+
+def test_a_reader_waits_no_longer_than_it_must(database: Database, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal", database, options=SLOW)
+    journal.start()
+    append(journal, many(1))
+    assert journal.wait_applied(20)  # though the thread would gather for 30 s
+    assert dump(database) == expected(many(1))
+    assert journal.close(20)
+
+
+def test_a_wait_is_bounded(database: Database, tmp_path: Path) -> None:
+    with journal_at(tmp_path / "journal", database, appliers=breaking([("begin", False)] * 4)) as journal:
+        append(journal, many(1))
+        assert not journal.wait_applied(0.0)
+
+
+def test_segments_are_deleted_when_they_are_applied(database: Database, tmp_path: Path) -> None:
+    options = JournalOptions(gather=0.001, retry=0.01, segment_bytes=2_000)
+    with journal_at(tmp_path / "journal", database, options) as journal:
+        for number in range(60):
+            append(journal, whole(number))
+        assert journal.wait_applied(30)
+        stats = journal.stats()
+        assert stats.pending_bytes == stats.pending_lines == 0
+        assert stats.applied_lines == 180
+    assert dump(database) == expected(many(60))
+
+
+def test_a_killed_process_is_replayed_from_every_place_where_it_can_have_stopped(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'posthouse.db'}")
+    database.upgrade()
+    lines = many(6)
+    data = written(tmp_path / "first", database, lines)
+    ends = [place + 1 for place, byte in enumerate(data) if byte == 10]
+    cuts = sorted({0, *ends, *(place - 1 for place in ends), *(place + 5 for place in ends[:-1]), *range(1, 12)})
+    for cut in cuts:
+        clear(database)
+        left_behind(tmp_path / "journal", data[:cut])
+        done = sum(place <= cut for place in ends)
+        with journal_at(tmp_path / "journal", database) as journal:
+            assert journal.wait_applied(30)
+            assert dump(database) == expected(lines[:done]), cut
+            append(journal, lines[done:])  # nobody was told of the torn line: it comes again
+        assert dump(database) == expected(lines), cut
+    database.close()
+
+
+def test_a_replay_on_postgresql_is_as_exact(database: Database, tmp_path: Path) -> None:
+    lines = many(4)
+    data = written(tmp_path / "first", database, lines)
+    for cut in (0, 1, len(data) // 2, len(data) - 1, len(data)):
+        clear(database)
+        left_behind(tmp_path / "journal", data[:cut])
+        done = data[:cut].count(b"\n")
+        with journal_at(tmp_path / "journal", database) as journal:
+            append(journal, lines[done:])
+        assert dump(database) == expected(lines), cut
+
+
+def test_a_replay_of_what_was_applied_changes_nothing(database: Database, tmp_path: Path) -> None:
+    lines = many(5)
+    directory = tmp_path / "journal"
+    journal = Journal(directory, database, options=FAST)
+    journal.start()
+    append(journal, lines)
+    assert journal.wait_applied(30)
+    kept = {number: segment_path(directory, number).read_bytes() for number in segments(directory)}
+    assert journal.close(30)
+    for number, data in kept.items():  # as if the kill had come before the deletion
+        segment_path(directory, number).write_bytes(data)
+    with journal_at(directory, database) as again:
+        append(again, many(2, first=5))
+    assert dump(database) == expected(many(7))
+
+
+_STEPS = st.one_of(st.none(), st.tuples(st.sampled_from(["begin", "apply", "move", "commit"]), st.booleans()))
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(breaks=st.lists(_STEPS, max_size=12), chunk=st.integers(1, 20), count=st.integers(1, 12))
+def test_a_database_that_breaks_at_any_step_gets_every_line_once(
+    database: Database,
+    tmp_path_factory: pytest.TempPathFactory,
+    breaks: list[tuple[str, bool] | None],
+    chunk: int,
+    count: int,
+) -> None:
+    clear(database)
+    directory = tmp_path_factory.mktemp("journal")
+    options = JournalOptions(gather=0.001, retry=0.01, chunk_lines=chunk)
+    with journal_at(directory, database, options, breaking(breaks)) as journal:
+        append(journal, many(count))
+        assert journal.wait_applied(60)
+        stats = journal.stats()
+        assert (stats.applied_lines, stats.pending_lines, stats.pending_bytes) == (3 * count, 0, 0)
+    assert dump(database) == expected(many(count))
+
+
+def test_a_poisoned_line_is_set_aside_and_blocks_nobody(database: Database, tmp_path: Path) -> None:
+    kind, row = end(3)
+    poison = (kind, type(row)(*[None if value == "USD" else value for value in _fields(row)]))
+    lines = [*many(3), hold(3), *many(3, first=4)]
+    with journal_at(tmp_path / "journal", database) as journal:
+        append(journal, [*lines[:5], poison, *lines[5:]])
+        assert journal.wait_applied(30)
+        assert journal.stats().rejected == 1
+    assert dump(database) == expected(lines)
+    rejected = [json.loads(line) for line in (tmp_path / "journal" / "rejected").read_text().splitlines()]
+    assert [entry["line"][0] for entry in rejected] == ["E"]
+    assert "req_000003" in rejected[0]["line"]
+
+
+def _fields(row: object) -> Iterator[object]:
+    for name in row.__struct_fields__:  # type: ignore[attr-defined]
+        yield getattr(row, name)
+
+
+def test_a_damaged_line_and_one_of_an_unknown_kind_are_set_aside(database: Database, tmp_path: Path) -> None:
+    lines = many(3)
+    data = bytearray(written(tmp_path / "first", database, lines))
+    clear(database)
+    data[data.index(b"req_000001")] ^= 1  # the hold of the second request
+    left_behind(tmp_path / "journal", bytes(data).replace(b"\n", b"\nX00000000[]\n", 1))
+    with journal_at(tmp_path / "journal", database) as journal:
+        assert journal.wait_applied(30)
+        assert journal.stats().rejected == 2
+    assert dump(database) == expected([line for line in lines if line != hold(1)])
+
+
+def test_a_second_server_in_one_folder_is_told_which(database: Database, tmp_path: Path) -> None:
+    with journal_at(tmp_path / "journal", database):
+        with pytest.raises(ConfigError, match=str(tmp_path)):
+            Journal(tmp_path / "journal", database).start()
+        assert not Journal.recover(tmp_path / "journal", database)
+
+
+def test_a_command_applies_what_a_killed_server_left(database: Database, tmp_path: Path) -> None:
+    assert Journal.recover(tmp_path / "nothing", database)
+    lines = many(4)
+    data = written(tmp_path / "first", database, lines)
+    clear(database)
+    left_behind(tmp_path / "journal", data)
+    assert Journal.recover(tmp_path / "journal", database)
+    assert dump(database) == expected(lines)
+    assert segments(tmp_path / "journal") == []
+
+
+def test_two_servers_on_one_database_keep_apart(database: Database, tmp_path: Path) -> None:
+    with journal_at(tmp_path / "a", database) as one, journal_at(tmp_path / "b", database) as two:
+        for number in range(20):
+            append(one if number % 2 else two, whole(number))
+    assert dump(database) == expected(many(20))
+
+
+def test_a_server_that_cannot_reach_its_database_admits_until_the_journal_is_full(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'posthouse.db'}")
+    database.upgrade()
+    options = JournalOptions(gather=0.001, retry=0.01, segment_bytes=1_000, total_bytes=9_000, headroom_bytes=4_000)
+    journal = Journal(tmp_path / "journal", database, options=options)
+    journal.start()
+    with database.write():  # nobody else can write now
+        number = 0
+        while journal.healthy:
+            append(journal, [hold(number)])
+            number += 1
+        with pytest.raises(Unavailable):
+            journal.append(*hold(number))
+        append(journal, [end(each) for each in range(number)])
+    lines = [hold(each) for each in range(number)] + [end(each) for each in range(number)]
+    assert journal.wait_applied(60)
+    assert dump(database) == expected(lines)
+    assert journal.close(30)
+    database.close()
+
+
+def test_lines_that_a_full_disk_refused_are_written_when_there_is_room(database: Database, tmp_path: Path) -> None:
+    full = threading.Event()
+
+    def write(descriptor: int, data: bytes, offset: int) -> int:
+        if full.is_set():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return os.pwrite(descriptor, data, offset)
+
+    with journal_at(tmp_path / "journal", database, JournalOptions(gather=0.001, retry=0.01, write=write)) as journal:
+        append(journal, [hold(1)])
+        full.set()
+        with pytest.raises(Unavailable):
+            append(journal, [end(1)])
+        assert not journal.healthy
+        with pytest.raises(Unavailable):
+            journal.append(*hold(2))
+        full.clear()
+    assert dump(database) == expected([hold(1), end(1)])
+
+
+def test_a_close_that_cannot_reach_the_database_leaves_the_lines_for_the_next_start(
+    database: Database, tmp_path: Path
+) -> None:
+    broken = breaking([("begin", False)] * 100_000)
+    journal = Journal(tmp_path / "journal", database, broken, FAST)
+    journal.start()
+    append(journal, many(3))
+    assert not journal.close(0.05)
+    assert dump(database) == expected([])
+    with journal_at(tmp_path / "journal", database):
+        pass
+    assert dump(database) == expected(many(3))
+
+
+async def test_holds_of_one_turn_are_flushed_together_soon(database: Database, tmp_path: Path) -> None:
+    writes: list[int] = []
+
+    def write(descriptor: int, data: bytes, offset: int) -> int:
+        writes.append(data.count(b"\n"))
+        return os.pwrite(descriptor, data, offset)
+
+    with journal_at(tmp_path / "journal", database, JournalOptions(write=write)) as journal:
+        for number in range(3):
+            journal.append(*hold(number))
+            journal.flush_soon()
+        assert writes == []
+        await asyncio.sleep(0)
+        assert writes == [3]
+    assert dump(database) == expected([hold(number) for number in range(3)])
+
+
+def test_the_folder_is_for_its_owner_alone(database: Database, tmp_path: Path) -> None:
+    with journal_at(tmp_path / "journal", database):
+        assert (tmp_path / "journal").stat().st_mode & 0o777 == 0o700
+        assert {file.stat().st_mode & 0o777 for file in segments_of(tmp_path / "journal")} == {0o600}
+
+
+def segments_of(directory: Path) -> list[Path]:
+    return [segment_path(directory, number) for number in segments(directory)]
+
+
+def test_a_missing_table_is_waited_for_and_costs_no_line(database: Database, tmp_path: Path) -> None:
+    with database.write() as connection:
+        connection.execute(text("ALTER TABLE holds RENAME TO elsewhere"))
+    with journal_at(tmp_path / "journal", database) as journal:
+        append(journal, many(2))
+        assert not journal.wait_applied(0.3)
+        with database.write() as connection:
+            connection.execute(text("ALTER TABLE elsewhere RENAME TO holds"))
+        assert journal.wait_applied(30)
+        assert journal.stats().rejected == 0
+    assert dump(database) == expected(many(2))
+
+
+def test_a_journal_that_is_not_open_says_so(database: Database, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal", database)
+    assert not journal.healthy
+    assert not journal.wait_applied(0.0)
+    assert journal.stats().applied_lines == 0
+    with pytest.raises(RuntimeError):
+        journal.flush()
+    assert journal.close(0.0)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from posthouse.storage.database import Database
+from posthouse.storage.journal import Journal, JournalOptions
+from tests.storage.sample import whole
+
+first = int(sys.argv[3])
+journal = Journal(Path(sys.argv[1]), Database(sys.argv[2]), options=JournalOptions(gather=0.002, segment_bytes=50_000))
+journal.start()
+for number in range(first, first + 1_000_000):
+    for kind, row in whole(number):
+        journal.append(kind, row)
+    journal.flush()
+    print(number, flush=True)
+"""
+
+
+def test_every_acknowledged_row_is_there_once_after_kills(database: Database, tmp_path: Path) -> None:
+    url = database.engine.url.render_as_string(hide_password=False)
+    acknowledged: list[int] = []
+    for life in range(5):
+        command = [sys.executable, "-c", KILLED, str(tmp_path / "journal"), url, str(life * 1_000_000)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for _ in range(150 + 371 * life):
+                acknowledged.append(int(process.stdout.readline()))
+            process.kill()
+            acknowledged += [int(line) for line in process.stdout if line.endswith("\n")]
+    assert Journal.recover(tmp_path / "journal", database)
+    found = dump(database)
+    ids = [f"req_{number:06d}" for number in acknowledged]
+    assert set(ids) <= {row[0] for row in found["holds"]}
+    assert set(ids) <= {row[0] for row in found["requests"]}
+    # Nothing twice: whatever is there is exactly what those requests come to, no more.
+    numbers = sorted(int(row[0].removeprefix("req_")) for row in found["requests"])
+    assert len(numbers) - len(acknowledged) <= 5  # at most the one that each kill caught between write and answer
+    assert found == expected([line for number in numbers for line in whole(number)])
