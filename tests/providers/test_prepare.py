@@ -8,7 +8,7 @@ import pytest
 from posthouse.core.errors import ConfigError, InvalidRequest, NotFound
 from posthouse.core.requests import ModelRequest
 from posthouse.dialects import openai_chat_head
-from posthouse.providers import azure, mistral, ollama, openai, openai_compatible, openrouter
+from posthouse.providers import azure, groq, mistral, ollama, openai, openai_compatible, openrouter
 from posthouse.providers.model import Fields, Provider, deployment
 from posthouse.providers.prepare import body_for, models_request, prepare, request_for
 from posthouse.upstream.model import Origin
@@ -141,6 +141,19 @@ def test_a_base_url_may_end_in_a_slash_and_name_a_port_or_an_ipv6_address() -> N
     ready = prepared(openai_compatible.ROW, base_url="http://[::1]:8001/api/v3/")
     assert ready.origin == Origin("http", "::1", 8001)
     assert ready.target == b"/api/v3/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "target"),
+    [
+        ("https://api.groq.com", b"/openai/v1/chat/completions"),
+        ("https://api.groq.com/", b"/openai/v1/chat/completions"),
+        ("https://proxy.example.com/groq", b"/groq/chat/completions"),
+    ],
+)
+def test_a_base_url_without_a_path_gets_the_vendors(base_url: str, target: bytes) -> None:
+    # The vendor's own package reads the same variable, and adds the path itself.
+    assert prepared(groq.ROW, base_url=base_url).target == target
 
 
 def test_an_operation_that_the_vendor_lacks_is_not_found() -> None:

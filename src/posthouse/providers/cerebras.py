@@ -3,8 +3,8 @@
 Errors are flat: {message, type, param, code}. A conversation that is too long can be a 400 or 413 with no body at
 all, so that a bare 413 means that. There are no embeddings.
 
-Sources: inference-docs.cerebras.ai (chat completions, prompt caching), LiteLLM 1.109. Checked: 2026-11-21. The 413
-without a body is from reports of other clients.
+Sources: the cerebras-cloud-sdk package 1.91 (address, members, no embeddings), models.dev (2026-06), LiteLLM 1.109.
+Checked: 2026-11-21. The 413 without a body and the codes are from reports of other clients.
 """
 
 from typing import Final

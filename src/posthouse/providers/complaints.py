@@ -3,7 +3,8 @@
 Shapes: OpenAI's {error: {message, type, param, code}}; Anthropic's {type: "error", error: {type, message}}; Google's
 {error: {code, message, status, details}}, also in a list; the flat {code, message, ...} of several vendors (among them
 {object: "error", message, ...}); base_resp inside a 200. Beside them what frameworks do: {error: "text"}, {detail: ...}
-of FastAPI and of RFC 9457, and an error inside a stream's `choices`. Sources: wire.md section 4, and each row's own.
+of FastAPI and of RFC 9457, and an error inside a stream's `choices`. Each row's docstring names the
+sources of its vendor's.
 """
 
 from collections.abc import Mapping

@@ -5,8 +5,8 @@ and the caller's cap with it. Cached input comes as `prompt_cache_hit_tokens`. W
 stream carries comments. There are no embeddings. Statuses: 400 format (also "Content Exists Risk"), 401, 402 no
 balance, 422 parameters, 429, 500, 503 overloaded.
 
-Sources: api-docs.deepseek.com (error codes, lists of models, thinking mode), models.dev (2026-09), LiteLLM 1.109.
-Checked: 2026-11-21. Not confirmed: that an unknown member is ignored rather than refused.
+Sources: api-docs.deepseek.com (create chat completion, error codes, list of models), models.dev (2026-09), LiteLLM
+1.109. Checked: 2026-11-21. Not confirmed: that an unknown member is ignored rather than refused.
 """
 
 from typing import Final

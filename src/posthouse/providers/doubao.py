@@ -32,6 +32,7 @@ ROW: Final = Provider(
         "modelaccountrpmratelimitexceeded": "rate",
         "modelaccounttpmratelimitexceeded": "rate",
         "requestbursttoofast": "rate",
+        "setlimitexceeded": "quota",
         "serveroverloaded": "overloaded",
         "sensitivecontentdetected": "content_filter",
         "inputtextsensitivecontentdetected": "content_filter",

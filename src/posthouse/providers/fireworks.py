@@ -2,8 +2,8 @@
 
 Model names are paths (accounts/fireworks/models/...).
 
-Sources: docs.fireworks.ai (chat completions, prompt caching), models.dev (2026-06), LiteLLM 1.109. Checked:
-2026-11-21.
+Sources: the fireworks-ai package 1.2.30 (address, members of a request), models.dev (2026-06), LiteLLM 1.109.
+Checked: 2026-11-21. Not confirmed: `stream_options`, which the package does not list though other clients send it.
 """
 
 from typing import Final

@@ -1,10 +1,10 @@
 """Groq.
 
 The last chunk of a stream carries usage as `x_groq.usage`; `stream_options` is known too, in which case both come. An
-error inside a stream is the text `x_groq.error`. 498 means that the flex tier has no room. There are no embeddings.
+error inside a stream is the text `x_groq.error`. 498 means that the flex tier has no room.
 
-Sources: console.groq.com/docs (API reference, error codes), the groq package (XGroq), LiteLLM 1.109. Checked:
-2026-11-21.
+Sources: the groq package 1.7.0 (address, XGroq, embeddings), LiteLLM 1.109. Checked: 2026-11-21. Not confirmed:
+`stream_options`, which the package does not list though other clients send it; usage comes either way.
 """
 
 from typing import Any, Final
@@ -32,7 +32,6 @@ ROW: Final = Provider(
     base_url="https://api.groq.com/openai/v1",
     env=("GROQ_API_KEY",),
     base_url_env="GROQ_BASE_URL",
-    embeddings_path=None,
     repair=_repair,
     repair_marker=b'"x_groq"',
     price_provider="groq",

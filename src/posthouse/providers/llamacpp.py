@@ -3,7 +3,7 @@
 A server of one's own. Errors are OpenAI's with an integer `code`; a conversation that is too long is a 400 of type
 `exceed_context_size_error`. Embeddings need the server started for them.
 
-Sources: llama.cpp tools/server/README.md, wire.md section 4. Checked: 2026-11-21.
+Sources: ggml-org/llama.cpp#15780 (the error), tools/server/README.md. Checked: 2026-11-21.
 """
 
 from typing import Final

@@ -2,8 +2,9 @@
 
 A desktop application's server. The documented members of a request end at `max_tokens`.
 
-Sources: lmstudio.ai/docs (OpenAI compatibility), models.dev (2026-06). Checked: 2026-11-21. Not confirmed: that
-`stream_options` is honoured by old versions; without usage, tokens are counted.
+Sources: models.dev (2026-06, from lmstudio.ai/docs), lmstudio-bug-tracker#2339 (a conversation that is too long may
+come back as an empty 200). Checked: 2026-11-21. Not confirmed: that `stream_options` is honoured by old versions;
+without usage, tokens are counted.
 """
 
 from typing import Final

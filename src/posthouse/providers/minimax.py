@@ -4,8 +4,11 @@ The international house is `base_url` https://api.minimax.io/v1 with keys of its
 `base_resp.status_code` is not 0: 1002 and 1039 limits, 1004 and 2049 the key, 1008 no balance, 1026 and 1027 content
 (into and out of the model), 2013 parameters, 2056 the plan's allowance. The vendor recommends its Anthropic interface.
 
-Sources: platform.minimax.io/docs (error codes, OpenAI compatible interface), LiteLLM 1.109. Checked: 2026-11-21. Not
-confirmed: `GET /models` and the status beside each code; the embeddings interface is another protocol and refused here.
+`max_completion_tokens` is the documented cap on output, `max_tokens` the deprecated one.
+
+Sources: platform.minimax.io/docs (errorcode, text-openai-api), LiteLLM 1.109. Checked: 2026-11-21. Not confirmed:
+`GET /models`, the status beside each code, and 1026, 1033, 2045 to 2061, which are from clients' reports. The
+embeddings interface is another protocol and refused here.
 """
 
 from typing import Any, Final

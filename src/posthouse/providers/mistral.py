@@ -2,11 +2,10 @@
 
 The schema is closed: an unknown member is a 422 `extra_forbidden`. So `stream_options` is dropped (usage comes with the
 last chunk by itself), `max_completion_tokens` and `seed` get their names here, and members that only label a request
-are dropped. What would change the answer (`logprobs`, `logit_bias`, ...) is left for the vendor to refuse in its own
-words.
+are dropped. What would change the answer (`logit_bias`, ...) is left for the vendor to refuse in its own words.
 
-Sources: docs.mistral.ai/api, TabbyML/tabby#4082 (stream_options), editor-code-assistant/eca#231 (max_completion_tokens,
-2025-12), LiteLLM 1.109 (seed). Checked: 2026-11-21.
+Sources: the mistralai package 3.7.0 (members of a request), TabbyML/tabby#4082 (stream_options),
+editor-code-assistant/eca#231 (max_completion_tokens, 2025-12). Checked: 2026-11-21.
 """
 
 from typing import Final
@@ -23,7 +22,7 @@ ROW: Final = Provider(
     base_url_env="MISTRAL_BASE_URL",
     stream_usage="always",
     rename={"max_completion_tokens": "max_tokens", "seed": "random_seed"},
-    drop=("stream_options", "store", "user", "safety_identifier", "service_tier"),
+    drop=("stream_options", "store", "user", "safety_identifier"),
     codes={"invalid_model": "not_found", "service_tier_capacity_exceeded": "overloaded"},
     price_provider="mistral",
 )

@@ -4,9 +4,9 @@ The international house is `base_url` https://api.moonshot.ai/v1 with keys of it
 code. An empty account is a 429 `exceeded_current_quota_error` (a help page says 403), an overload a 429
 `engine_overloaded_error`. Cached input is `usage.cached_tokens`; older streams put usage into the choice.
 
-Sources: platform.moonshot.ai and platform.kimi.ai (chat, error codes), models.dev (2026-06), LiteLLM 1.109. Checked:
-2026-11-21. Both names of the cap on output are documented; `max_tokens` is the older. Not confirmed: embeddings,
-which the reference does not list, so that they are refused here.
+Sources: platform.kimi.com and platform.moonshot.ai (chat, error codes), models.dev (2026-06), LiteLLM 1.109. Checked:
+2026-11-21. Both names of the cap on output are documented; `max_tokens` is the deprecated one. Not confirmed:
+embeddings, which the reference does not list, so that they are refused here.
 """
 
 from typing import Final

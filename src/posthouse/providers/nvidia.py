@@ -3,8 +3,8 @@
 Each model has a closed schema of its own: a member that one accepts another refuses with a 422. Errors are problem
 details ({status, title, detail}) or FastAPI's.
 
-Sources: docs.api.nvidia.com/nim (LLM interfaces, list of models), models.dev (2026-06). Checked: 2026-11-21. Not
-confirmed: that every model knows `stream_options`; the ones looked at do.
+Sources: models.dev (2026-06, from docs.api.nvidia.com/nim), LiteLLM 1.109. Checked: 2026-11-21. Not confirmed: which
+models know `stream_options`; where one refuses it, use `openai-compatible` for it, or tell us.
 """
 
 from typing import Final

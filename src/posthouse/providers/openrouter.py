@@ -4,7 +4,8 @@ Usage, with its cost, comes with the last chunk of every stream. Comments keep a
 a stream is an event with `error` and finish reason `error`, or stands in the choice; its `code` is an HTTP status,
 and `metadata.raw` is what the provider behind it said. 402 is an empty account, 403 refused content.
 
-Sources: openrouter.ai/docs (errors, streaming), LiteLLM 1.109. Checked: 2026-11-21.
+Sources: openrouter.ai/docs (errors, streaming), the openrouter package 1.3.84 (`include_usage` has no effect).
+Checked: 2026-11-21.
 """
 
 from typing import Final

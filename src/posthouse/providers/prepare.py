@@ -115,7 +115,7 @@ def address(account: ProviderAccount, endpoint: Endpoint, upstream_model: str) -
         url = row.locate(account, endpoint, upstream_model)
     else:
         path = row.path_of(endpoint)
-        url = None if path is None else account.base_url.rstrip("/") + path
+        url = None if path is None else _root(account) + path
     if url is None:
         raise NotFound(f"The provider {account.name!r} does not offer {endpoint}.", code="unsupported_operation")
     return _split(account, url)
@@ -138,6 +138,14 @@ def header_block(account: ProviderAccount) -> bytes:
     lines = [_line(account, name, value) for name, value in headers if name not in own]
     lines += [_line(account, name.lower(), value) for name, value in account.headers]
     return b"".join(lines)
+
+
+def _root(account: ProviderAccount) -> str:
+    """The base URL. One without a path gets the row's: some vendors' own packages keep host and version apart, so that
+    a variable that serves them (https://api.example.com) serves us too."""
+    base = account.base_url.rstrip("/")
+    usual = account.row.base_url
+    return base if usual is None or "/" in base.partition("://")[2] else base + urlsplit(usual).path
 
 
 def _line(account: ProviderAccount, name: str, value: str) -> bytes:

@@ -1,9 +1,11 @@
 """Baidu Qianfan (百度千帆).
 
 The v2 interface; keys look like `bce-v3/ALTAK-...`. The older one with access tokens is another protocol.
+`max_completion_tokens` is the documented cap on output.
 
-Sources: wire.md section 4 (from cloud.baidu.com/doc/qianfan-api). Checked: 2026-11-21, with little found. Not
-confirmed: the codes but `invalid_iam_token`, `GET /models`, and that both names of the cap on output are known.
+Sources: ai.baidu.com/ai-doc/AppBuilder (ModelBuilder's error codes, 2025-06), PaddlePaddle/ERNIE#1031 (an error
+body), cloud.baidu.com/doc/WENXINWORKSHOP as others quote it. Checked: 2026-11-21. Not confirmed: `GET /models`, that
+`max_tokens` is known too, what an empty account answers.
 """
 
 from typing import Final
@@ -22,13 +24,24 @@ ROW: Final = Provider(
     codes={
         "invalid_iam_token": "auth",
         "invalid_appid": "auth",
-        "access_denied": "auth",
-        "account_overdue": "quota",
+        "no_parameter_permission": "auth",
+        "invalid_model": "not_found",
+        "tokens_too_long": "context_length",
+        "characters_too_long": "context_length",
+        "system_unsafe": "content_filter",
+        "user_setting_unsafe": "content_filter",
+        "functions_unsafe": "content_filter",
         "rpm_rate_limit_exceeded": "rate",
         "tpm_rate_limit_exceeded": "rate",
-        "preemptible_rpm_rate_limit_exceeded": "rate",
-        "invalid_model": "not_found",
-        "server_high_load": "overloaded",
+        "input_tpm_rate_limit_exceeded": "rate",
+        "output_tpm_rate_limit_exceeded": "rate",
+        "preemptible_rate_limit_exceeded": "rate",
+        "user_rate_limit_exceeded": "rate",
+        "cluster_rate_limit_exceeded": "rate",
+        "cluster_rpm_rate_limit_exceeded": "rate",
+        "cluster_tpm_rate_limit_exceeded": "rate",
+        "internal_error": "server",
+        "dispatch_internal_error": "server",
     },
     currency="CNY",
 )

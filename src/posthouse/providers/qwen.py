@@ -2,10 +2,11 @@
 
 Keys belong to a region: another one is a `base_url` of the account (dashscope-intl.aliyuncs.com for Singapore,
 dashscope-us for Virginia). Usage of a stream must be asked for. Some models think only when they stream. Errors carry
-the platform's own codes, in OpenAI's shape or flat with a request id.
+the platform's own codes, in OpenAI's shape or flat with a request id; `insufficient_quota` with a 429 is here the
+allocated rate (Throttling.AllocationQuota), and an empty account is `Arrearage`.
 
-Sources: help.aliyun.com (OpenAI compatible chat, error codes), alibabacloud.com (2025-11), LiteLLM 1.109. Checked:
-2026-11-21. Not confirmed: `GET /models` in every region; the list of codes is not complete.
+Sources: help.aliyun.com and alibabacloud.com, model-studio (OpenAI compatible chat, 2025-11; error-code), LiteLLM
+1.109. Checked: 2026-11-21. Not confirmed: `GET /models` in every region; the list of codes is not complete.
 """
 
 from typing import Final
@@ -23,10 +24,13 @@ ROW: Final = Provider(
     aliases=("dashscope", "bailian"),
     codes={
         "arrearage": "quota",
+        "allocationquota": "quota",
+        "insufficient_quota": "rate",
         "invalidapikey": "auth",
         "accessdenied": "auth",
+        "model.accessdenied": "not_found",
         "throttling": "rate",
-        "limitrequests": "rate",
+        "limit_requests": "rate",
         "data_inspection_failed": "content_filter",
         "datainspectionfailed": "content_filter",
         "modelnotfound": "not_found",

@@ -2,7 +2,7 @@
 
 A server of one's own. Errors are flat: {object: error, message, type, param, code}.
 
-Sources: docs.sglang.ai (OpenAI compatible interfaces), wire.md section 4. Checked: 2026-11-21.
+Sources: docs.sglang.ai through other clients' recordings. Checked: 2026-11-21. Not confirmed: the form of a 401.
 """
 
 from typing import Final

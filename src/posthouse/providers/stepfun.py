@@ -3,7 +3,10 @@
 Reasoning comes as `reasoning`; `reasoning_format: deepseek-style` asks for `reasoning_content`. The reference names
 `max_tokens` only.
 
-Sources: models.dev (2026-06, from platform.stepfun.com). Checked: 2026-11-21. Not confirmed: error codes, embeddings.
+Errors have a `type` and no code: 402 no balance, 451 refused content.
+
+Sources: platform.stepfun.com (guide/exception, api-reference/error-codes), models.dev (2026-06). Checked: 2026-11-21.
+Not confirmed: embeddings.
 """
 
 from typing import Final
@@ -20,5 +23,6 @@ ROW: Final = Provider(
     base_url_env="STEPFUN_BASE_URL",
     aliases=("step",),
     rename={"max_completion_tokens": "max_tokens"},
+    codes={"451": "content_filter"},
     currency="CNY",
 )

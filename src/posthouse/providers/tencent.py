@@ -3,8 +3,9 @@
 International accounts use `base_url` https://tokenhub-intl.tencentcloudmaas.com/v1, the older Hunyuan interface
 https://api.hunyuan.cloud.tencent.com/v1; each has keys of its own.
 
-Sources: models.dev (2026-06, from cloud.tencent.com/document/product/1823), LiteLLM 1.109 (`tencent`). Checked:
-2026-11-21. Not confirmed: `GET /models`, embeddings, error codes; the shared rules stand for them.
+Sources: cloud.tencent.com/document/product/1823 (133813), tencentcloud.com/document/product/1300 (78941, 2026-05,
+which also names tokenhub.tencentcloudmaas.com for Guangzhou), models.dev (2026-06), LiteLLM 1.109. Checked:
+2026-11-21. Not confirmed: `GET /models` at this address, embeddings, error codes; the shared rules stand for them.
 """
 
 from typing import Final

@@ -1,10 +1,11 @@
 """Together AI.
 
-Errors are OpenAI's with an id beside them.
+Errors are OpenAI's with an id beside them; a 403 means that input and `max_tokens` exceed the context. The request
+has no `max_completion_tokens`. `GET /models` answers a bare array.
 
-Sources: docs.together.ai (chat completions, models), models.dev (2026-06), LiteLLM 1.109. Checked: 2026-11-21. The
-host was api.together.xyz before; both answer. `GET /models` answers a bare array. Not confirmed: that
-`max_completion_tokens` is known, which the reference does not list; it is renamed.
+Sources: docs.together.ai (error-codes), the together package 3.1.1 (address, members of a request), models.dev
+(2026-06). Checked: 2026-11-21. Not confirmed: `stream_options`, which the package does not list though other clients
+send it; usage is a member of its chunks.
 """
 
 from typing import Final
@@ -21,5 +22,6 @@ ROW: Final = Provider(
     base_url_env="TOGETHER_BASE_URL",
     aliases=("togetherai",),
     rename={"max_completion_tokens": "max_tokens"},
+    codes={"403": "context_length"},
     price_provider="together",
 )

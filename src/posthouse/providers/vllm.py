@@ -3,7 +3,8 @@
 A server of one's own. Errors are OpenAI's with the HTTP status as an integer `code`; older versions are flat with
 `object: error`.
 
-Sources: docs.vllm.ai (OpenAI compatible server), wire.md section 4. Checked: 2026-11-21.
+Sources: docs.vllm.ai (OpenAI compatible server) through LiteLLM 1.109 and other clients' recordings. Checked:
+2026-11-21.
 """
 
 from typing import Final

@@ -4,8 +4,8 @@ Reasoning tokens are counted beside `completion_tokens`, not inside; the dialect
 itself. Errors are flat: {code, error}, both text. The vendor calls chat completions deprecated in favour of
 responses.
 
-Sources: docs.x.ai (REST reference), LiteLLM 1.109 (usage). Checked: 2026-11-21. Not confirmed: that an empty account
-is a 403 or 429 with words about credits, as reports have it; the words decide.
+Sources: LiteLLM 1.109 (usage, address), clients' reports of errors. Checked: 2026-11-21; the vendor's own reference
+could not be opened. Not confirmed: that an empty account is a 403 or 429 with words about credits; the words decide.
 """
 
 from typing import Final

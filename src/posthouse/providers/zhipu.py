@@ -1,13 +1,14 @@
 """Zhipu AI (智谱, BigModel).
 
 The path ends in /v4. Usage comes with the last chunk of every stream, asked for or not. Business codes stand in
-`error.code` as text: 1000-1004 and 1110-1112 the key or the account, 1113 no money, 1211 unknown model, 1261 too
-long, 1301 unsafe content, 1302, 1303 and 1305 limits, 1234 a fault of the network. A too long conversation is
+`error.code` as text. A stream that turns unsafe ends with finish reason `sensitive`. A too long conversation is
 sometimes accepted. The international house is `base_url` https://api.z.ai/api/paas/v4 with keys of its own. The
 reference names `max_tokens` only.
 
-Sources: docs.bigmodel.cn (chat, error codes), models.dev, LiteLLM 1.109 (`zai`). Checked: 2026-11-21. Not confirmed:
-`GET /models`, which the vendor's reference does not list; where it fails, models must be named in the settings.
+Sources: docs.bigmodel.cn (api-code, securityaudit), the zai-sdk package 0.2.3 (addresses, members of a request),
+models.dev, LiteLLM 1.109. Checked: 2026-11-21. Not confirmed: `GET /models`, which neither the reference nor the
+package has (where it fails, models must be named in the settings), and that usage comes in every stream, which is from
+clients' reports.
 """
 
 from typing import Final
@@ -31,21 +32,33 @@ ROW: Final = Provider(
         "1002": "auth",
         "1003": "auth",
         "1004": "auth",
+        "1005": "auth",
         "1110": "auth",
         "1111": "auth",
         "1112": "auth",
+        "1121": "auth",
+        "1220": "auth",
         "1113": "quota",
+        "1304": "quota",
+        "1308": "quota",
+        "1309": "quota",
+        "1310": "quota",
         "1211": "not_found",
+        "1212": "not_found",
         "1221": "not_found",
         "1222": "not_found",
+        "1311": "not_found",
+        "1120": "server",
+        "1200": "server",
+        "1230": "server",
         "1234": "server",
         "1261": "context_length",
         "1301": "content_filter",
         "1302": "rate",
         "1303": "rate",
-        "1304": "quota",
         "1305": "rate",
-        "1308": "quota",
+        "1312": "overloaded",
+        "1313": "rate",
     },
     currency="CNY",
     price_provider="zhipuai",
