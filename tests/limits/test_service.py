@@ -108,6 +108,12 @@ def test_headers_count_down_and_reset_is_the_time_until_all_is_back(limiter: Lim
     }
 
 
+def test_header_lines_say_the_same_as_the_headers(limiter: Limiter) -> None:
+    grant = limiter.admit(caller(key=Limits(rpm=60)), 0)
+    assert grant.head() == b"".join(name + b": " + value + b"\r\n" for name, value in grant.headers())
+    assert grant.head().startswith(b"x-ratelimit-limit-requests: 60\r\n")
+
+
 def test_headers_are_those_of_the_tightest_subject(limiter: Limiter) -> None:
     grant = limiter.admit(caller(key=Limits(rpm=100, tpm=500), account=Limits(rpm=10, tpm=5000)), 100)
     found = standing(grant)
