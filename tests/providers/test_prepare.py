@@ -149,9 +149,11 @@ def test_a_base_url_may_end_in_a_slash_and_name_a_port_or_an_ipv6_address() -> N
         ("https://api.groq.com", b"/openai/v1/chat/completions"),
         ("https://api.groq.com/", b"/openai/v1/chat/completions"),
         ("https://proxy.example.com/groq", b"/groq/chat/completions"),
+        ("https://proxy.example.com", b"/chat/completions"),
+        ("https://api.groq", b"/chat/completions"),
     ],
 )
-def test_a_base_url_without_a_path_gets_the_vendors(base_url: str, target: bytes) -> None:
+def test_the_vendors_host_without_a_path_gets_the_vendors_path(base_url: str, target: bytes) -> None:
     # The vendor's own package reads the same variable, and adds the path itself.
     assert prepared(groq.ROW, base_url=base_url).target == target
 

@@ -141,11 +141,11 @@ def header_block(account: ProviderAccount) -> bytes:
 
 
 def _root(account: ProviderAccount) -> str:
-    """The base URL. One without a path gets the row's: some vendors' own packages keep host and version apart, so that
-    a variable that serves them (https://api.example.com) serves us too."""
+    """The base URL. The vendor's own host without a path gets the vendor's path: some vendors' packages keep the two
+    apart, so that a variable that serves them (https://api.example.com) serves us too."""
     base = account.base_url.rstrip("/")
-    usual = account.row.base_url
-    return base if usual is None or "/" in base.partition("://")[2] else base + urlsplit(usual).path
+    usual = account.row.base_url or ""
+    return usual if "/" not in base.partition("://")[2] and usual.startswith(base + "/") else base
 
 
 def _line(account: ProviderAccount, name: str, value: str) -> bytes:

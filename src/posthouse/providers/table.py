@@ -1,6 +1,6 @@
-"""Writes the table of docs/providers.md from the rows: `python -m posthouse.providers.table docs/providers.md`.
+"""Writes the table of docs/providers.md from the rows: `python -m posthouse.providers.table`, in the project's folder.
 
-Without a path it prints the table. What stands outside the two marks in the page is left as it is.
+Another page is named as the argument; `-` prints the table. What stands outside the two marks is left as it is.
 """
 
 import sys
@@ -13,6 +13,7 @@ from posthouse.providers.registry import BUILTIN
 
 BEGIN: Final = "<!-- providers: written by `python -m posthouse.providers.table`, not by hand -->"
 END: Final = "<!-- end of providers -->"
+_PAGE: Final = "docs/providers.md"
 _HEAD: Final = """\
 | `type` | Provider | Variable | Address | Embeddings | Lists models | Usage in streams |
 |---|---|---|---|---|---|---|
@@ -55,10 +56,10 @@ def _yes(value: object) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    if not arguments:
+    if arguments == ["-"]:
         sys.stdout.write(table(BUILTIN))
         return
-    path = Path(arguments[0])
+    path = Path(arguments[0] if arguments else _PAGE)
     path.write_text(page(path.read_text("utf-8"), BUILTIN), "utf-8")
 
 
