@@ -19,7 +19,8 @@ from posthouse.upstream.model import Origin, UpstreamRequest
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode_options: Final = msgspec.json.Decoder(dict[str, msgspec.Raw] | None).decode
-_NULL: Final = b"null"
+# What nearly every client writes into `stream_options`; anything else is decoded, at 2 us.
+_USUAL_OPTIONS: Final = frozenset({b"null", b"{}", b'{"include_usage":true}', b'{"include_usage": true}'})
 _TRUE: Final = msgspec.Raw(b"true")
 _FALSE: Final = msgspec.Raw(b"false")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -188,7 +189,7 @@ def _stream_options(row: Provider) -> msgspec.Raw | None:
 def _ask_for_usage(fields: Fields, wanted: msgspec.Raw) -> None:
     """Sets `include_usage`, and `include_obfuscation: false` where the row wants it and the client said nothing."""
     given = fields.get("stream_options")
-    if given is None or bytes(given) in (_NULL, bytes(wanted)):
+    if given is None or bytes(given) in _USUAL_OPTIONS:
         fields["stream_options"] = wanted
         return
     try:
