@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from posthouse.core.errors import UpstreamFailure
-from posthouse.upstream.connection import HIGH_WATER, JOIN_LIMIT, MAX_BARREN, MAX_HEAD, MAX_HEADERS, Exchange
+from posthouse.upstream.connection import HIGH_WATER, JOIN_LIMIT, MAX_BARREN, MAX_HEAD, MAX_HEADERS
+from posthouse.upstream.exchange import Exchange
 from tests.upstream.server import body_of, soon
 from tests.upstream.wire import Wire
 

@@ -7,7 +7,8 @@ import asyncio
 from math import inf
 from typing import Any
 
-from posthouse.upstream.connection import Connection, Exchange
+from posthouse.upstream.connection import Connection
+from posthouse.upstream.exchange import Exchange
 from posthouse.upstream.model import Timeouts
 
 

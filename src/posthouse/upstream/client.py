@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from posthouse.core.errors import UpstreamFailure
 from posthouse.upstream.connect import Connector
-from posthouse.upstream.connection import Connection, Exchange
+from posthouse.upstream.connection import Connection
+from posthouse.upstream.exchange import Exchange
 from posthouse.upstream.model import Origin, UpstreamRequest
 from posthouse.upstream.pool import Pool, PoolLimits
 

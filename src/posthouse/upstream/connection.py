@@ -1,25 +1,18 @@
-"""One connection to an upstream and the exchanges on it, one after another.
+"""One connection to an upstream, which carries one exchange after another.
 
 Above it: pool (who owns idle connections) and client (who starts exchanges). Below it: asyncio's transport and llhttp.
-
-An `Exchange` is one request and its answer; it is the UpstreamResponse that the caller reads. It lives on its
-`Connection` from start() until the last byte of the answer, a failure or close(), whichever comes first, and is then
-cut loose with what nobody has read yet. So the connection can serve the next request while the last answer is still
-read, and nothing that a caller does to an old answer can touch a new one.
 """
 
 import asyncio
 import re
-import zlib
-from collections.abc import Coroutine
 from math import inf
-from typing import Any, Final, NoReturn, Protocol, cast
+from typing import Final, NoReturn, Protocol, cast
 
 import httptools
 
 from posthouse.core.errors import FailureKind, UpstreamFailure
 from posthouse.upstream.decoding import CODINGS, Inflater
-from posthouse.upstream.model import Timeouts
+from posthouse.upstream.exchange import BROKEN, Exchange
 
 HIGH_WATER: Final = 256 * 1024  # unread bytes at which we stop reading the socket
 MAX_HEAD: Final = 64 * 1024
@@ -30,7 +23,6 @@ MAX_BARREN: Final = 64 * 1024
 JOIN_LIMIT: Final = 64 * 1024
 
 _KEEP_ALIVE_TIMEOUT: Final = re.compile(rb"timeout\s*=\s*(\d{1,9})", re.IGNORECASE)
-_BROKEN: Final = "The connection to the provider broke off."
 _SENSELESS: Final = "The provider's answer is not valid HTTP."
 
 
@@ -40,118 +32,6 @@ class Home(Protocol):
     def put_back(self, connection: "Connection") -> None: ...
 
     def lose(self, connection: "Connection") -> None: ...
-
-
-class Exchange:
-    """See the module. `deadline` is in the client's clock; `status` is 0 until the head of the answer is in."""
-
-    __slots__ = (
-        "connection",
-        "deadline",
-        "failure",
-        "head_only",
-        "headers",
-        "inflater",
-        "since",
-        "stale",
-        "status",
-        "stirred",
-        "tail",
-        "timeouts",
-        "waiter",
-    )
-
-    def __init__(self, timeouts: Timeouts, now: float, deadline: float) -> None:
-        self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.connection: Connection | None = None
-        self.waiter: asyncio.Future[None] | None = None
-        self.failure: UpstreamFailure | None = None
-        self.tail = b""  # unread body of an exchange that was cut loose
-        self.inflater: Inflater | None = None
-        self.timeouts = timeouts
-        self.deadline = deadline
-        self.since = now  # when the current silence began; the sweep keeps it up to date
-        self.stirred = False  # a byte came since the last sweep: cheaper than reading the clock for each
-        self.stale = False
-        self.head_only = False
-
-    async def read(self, limit: int) -> bytes:
-        if self.connection is None and self.inflater is None and self.failure is None and len(self.tail) <= limit:
-            data, self.tail = self.tail, b""
-            return data
-        pieces: list[bytes] = []
-        size = 0
-        while piece := await self.chunk():
-            size += len(piece)
-            if size > limit:
-                self.close()
-                raise UpstreamFailure("server", "The provider's answer is larger than this gateway accepts.")
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def chunk(self) -> Coroutine[Any, Any, bytes]:
-        return self._raw_chunk() if self.inflater is None else self._inflated_chunk(self.inflater)
-
-    async def _raw_chunk(self) -> bytes:
-        while True:
-            connection = self.connection
-            if connection is None:
-                if self.tail:
-                    data, self.tail = self.tail, b""
-                    return data
-                if self.failure is not None:
-                    raise self.failure
-                return b""
-            if connection.chunks:
-                return connection.take()
-            if self.waiter is not None:
-                raise RuntimeError("an answer has one reader")
-            self.waiter = waiter = connection.loop.create_future()
-            try:
-                await waiter
-            finally:
-                self.waiter = None
-
-    async def _inflated_chunk(self, inflater: Inflater) -> bytes:
-        try:
-            while not (data := inflater.take()):
-                raw = await self._raw_chunk()
-                if not raw:
-                    if inflater.whole:
-                        return b""
-                    raise UpstreamFailure("connect", _BROKEN)
-                inflater.feed(raw)
-        except zlib.error as error:
-            self.close()
-            raise UpstreamFailure("server", "The provider's answer is compressed and damaged.") from error
-        return data
-
-    def close(self) -> None:
-        connection = self.connection
-        if connection is not None:
-            connection.fail("connect", "The answer was given up before its end.")
-        self.tail = b""
-        self.inflater = None
-
-    def overdue(self, now: float) -> str | None:
-        """What to tell the caller where a deadline has passed, else None. Called by the sweep, so late by one tick."""
-        if now >= self.deadline:
-            return "The provider's answer took longer than the time allowed in total."
-        if self.waiter is None or self.stirred:
-            self.since = now  # nobody waits for the upstream, or it has just spoken
-            self.stirred = False
-            return None
-        if self.status == 0:
-            late = now - self.since >= self.timeouts.first_byte
-            return "The provider did not begin to answer in time." if late else None
-        late = now - self.since >= self.timeouts.idle
-        return "The provider fell silent in the middle of its answer." if late else None
-
-    def wake(self) -> None:
-        waiter = self.waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
 
 
 class Connection(asyncio.Protocol):
@@ -405,7 +285,7 @@ class Connection(asyncio.Protocol):
         exchange = self.exchange
         if exchange is not None and exchange.status == 0 and self.served and not self._head_bytes:
             exchange.stale = True
-        self.fail("connect", _BROKEN)
+        self.fail("connect", BROKEN)
 
     def _decode(
         self, exchange: Exchange, coding: bytes, headers: list[tuple[bytes, bytes]]
