@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from sqlalchemy import text
 from posthouse.core.errors import ConfigError, Unavailable
 from posthouse.storage.database import Database
 from posthouse.storage.journal import Journal, JournalOptions
+from posthouse.storage.rows import END, EndRow
 from posthouse.storage.segments import segment_path, segments
 from tests.storage.sample import FAST, Line, append, breaking, clear, dump, end, expected, hold, journal_at, whole
 
@@ -175,8 +175,7 @@ def test_a_database_that_breaks_at_any_step_gets_every_line_once(
 
 
 def test_a_poisoned_line_is_set_aside_and_blocks_nobody(database: Database, tmp_path: Path) -> None:
-    kind, row = end(3)
-    poison = (kind, type(row)(*[None if value == "USD" else value for value in _fields(row)]))
+    poison = (END, EndRow("req_000003", "settled", 5, 7, None, "provider", "key_0", "acc_1", "main", 20261121, None))
     lines = [*many(3), hold(3), *many(3, first=4)]
     with journal_at(tmp_path / "journal", database) as journal:
         append(journal, [*lines[:5], poison, *lines[5:]])
@@ -186,11 +185,6 @@ def test_a_poisoned_line_is_set_aside_and_blocks_nobody(database: Database, tmp_
     rejected = [json.loads(line) for line in (tmp_path / "journal" / "rejected").read_text().splitlines()]
     assert [entry["line"][0] for entry in rejected] == ["E"]
     assert "req_000003" in rejected[0]["line"]
-
-
-def _fields(row: object) -> Iterator[object]:
-    for name in row.__struct_fields__:  # type: ignore[attr-defined]
-        yield getattr(row, name)
 
 
 def test_a_damaged_line_and_one_of_an_unknown_kind_are_set_aside(database: Database, tmp_path: Path) -> None:
@@ -360,8 +354,7 @@ def test_every_acknowledged_row_is_there_once_after_kills(database: Database, tm
         command = [sys.executable, "-c", KILLED, str(tmp_path / "journal"), url, str(life * 1_000_000)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
-            for _ in range(150 + 371 * life):
-                acknowledged.append(int(process.stdout.readline()))
+            acknowledged += [int(process.stdout.readline()) for _ in range(150 + 371 * life)]
             process.kill()
             acknowledged += [int(line) for line in process.stdout if line.endswith("\n")]
     assert Journal.recover(tmp_path / "journal", database)

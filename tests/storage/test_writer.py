@@ -38,7 +38,7 @@ class Bench:
         self.disk = Disk()
         self.directory = directory
         self.wake = threading.Event()
-        self.writer = Writer(directory, 1, JournalOptions(write=self.disk.write, **bounds), self.wake)  # type: ignore[arg-type]
+        self.writer = Writer(directory, 1, JournalOptions(write=self.disk.write, **bounds), self.wake)
 
     def append(self, *numbers: int) -> None:
         for number in numbers:

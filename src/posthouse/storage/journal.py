@@ -69,17 +69,20 @@ class Journal:
         self._writer: Writer | None = None
         self._thread: ApplyThread | None = None
         self._soon = False
+        # The writer's own methods while there is one: the hot path saves a look at each call.
+        self._append: Callable[[str, JournalRow], None] = _not_open
+        self._flush: Callable[[], None] = _not_open
 
     # The hot path: the event loop's thread
 
     def append(self, kind: str, row: JournalRow, /) -> None:
         """Adds a line to the next flush. Raises Unavailable for a hold while nothing can be recorded, else never."""
-        self._opened().append(kind, row)
+        self._append(kind, row)
 
     def flush(self) -> None:
         """Writes what was appended: from here on a kill does not lose it. Unavailable where it cannot be written; it is
         then kept in memory and tried again (writer.py has the rules)."""
-        self._opened().flush()
+        self._flush()
 
     def flush_soon(self) -> None:
         """Flushes once the running loop is done with what is ready: one write for all the holds of one turn. A failure
@@ -91,14 +94,9 @@ class Journal:
     def _flush_now(self) -> None:
         self._soon = False
         try:
-            self._opened().flush()
+            self._flush()
         except Unavailable:
             return  # kept, tried again; whoever needs it durable flushes for itself and is told
-
-    def _opened(self) -> Writer:
-        if self._writer is None:
-            raise RuntimeError("the journal is not open")
-        return self._writer
 
     # Any thread
 
@@ -152,7 +150,7 @@ class Journal:
         writer.found(sum(sizes.values()))
         left = sum(size for number, size in sizes.items() if number >= position.segment)
         applied = position.offset if position.segment in sizes else 0
-        self._writer = writer
+        self._writer, self._append, self._flush = writer, writer.append, writer.flush
         task = Task(self._directory, name, position, left - applied, lambda: self._make_applier(self._database))
         self._thread = ApplyThread(task, writer, wake)
         self._thread.start()
@@ -171,6 +169,7 @@ class Journal:
             return False  # still at it, so the folder stays ours until the process ends
         self._writer.close()
         self._writer = self._thread = None
+        self._append = self._flush = _not_open
         self._release()
         return done
 
@@ -201,6 +200,10 @@ class Journal:
 
 class FolderTaken(ConfigError):
     """Another process has the journal's folder."""
+
+
+def _not_open(*_: object) -> None:
+    raise RuntimeError("the journal is not open")
 
 
 def _take(directory: Path) -> int:

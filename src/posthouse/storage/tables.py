@@ -7,17 +7,18 @@ deleted key.
 """
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
-    Index,
     Integer,
     LargeBinary,
     MetaData,
     Table,
     Text,
+    event,
 )
 
 metadata = MetaData(
@@ -110,13 +111,9 @@ holds = Table(
     sqlite_with_rowid=False,
 )
 # Holds still open are few: what a start must end, and what `ledger verify` counts, without reading the whole table.
-Index(
-    "ix_holds_open",
-    holds.c.id,
-    sqlite_where=holds.c.state == "held",
-    postgresql_where=holds.c.state == "held",
-)
-
+# Plain SQL that both databases know: Index(postgresql_where=...) would import PostgreSQL's dialect on every start, 45 ms.
+_OPEN_HOLDS = DDL("CREATE INDEX ix_holds_open ON holds (id) WHERE state = 'held'")  # type: ignore[no-untyped-call]
+event.listen(holds, "after_create", _OPEN_HOLDS)
 # Double entry, append-only. Leg 0 debits `account:<account_id>` (+), leg 1 credits `provider:<name>` (-); the sum of a
 # hold is zero. The primary key is the idempotency key.
 entries = Table(

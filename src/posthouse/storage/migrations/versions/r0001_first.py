@@ -103,14 +103,7 @@ def _ledger() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_holds")),
         sqlite_with_rowid=False,
     )
-    op.create_index(
-        "ix_holds_open",
-        "holds",
-        ["id"],
-        unique=False,
-        sqlite_where=sa.text("state = 'held'"),
-        postgresql_where=sa.text("state = 'held'"),
-    )
+    op.execute("CREATE INDEX ix_holds_open ON holds (id) WHERE state = 'held'")
     op.create_table(
         "spend",
         sa.Column("subject_id", sa.Text(), nullable=False),
