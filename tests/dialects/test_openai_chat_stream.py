@@ -182,6 +182,16 @@ def test_nothing_after_done_is_forwarded() -> None:
     assert observer.finish() == b""
 
 
+@pytest.mark.parametrize("marked", [STOP, usage_event(), event(chunk(finish="stop", usage=USAGE))])
+@pytest.mark.parametrize("place", [0, 1, 20, 40])
+def test_what_matters_is_found_wherever_it_stands_in_a_block(marked: bytes, place: int) -> None:
+    observer = ChatStream(include_usage=True)
+    observer.feed(text("a"))
+    assert observer.feed(_long(place) + marked + _long(40 - place)) == _long(place) + marked + _long(40 - place)
+    assert observer.finish_reason == ("stop" if b"stop" in marked else None)
+    assert observer.usage == (_FIVE_THREE if b"usage" in marked else None)
+
+
 def test_a_missing_done_is_seen() -> None:
     out, observer = _observed(_long() + STOP)
     assert (out, observer.done, observer.finish_reason) == (_long() + STOP, False, "stop")

@@ -75,6 +75,8 @@ def test_a_blank_line_between_events_passes_at_once() -> None:
     assert splitter.feed(b"data: a\n\n") == b"data: a\n\n"
     assert splitter.feed(b"\r\n") == b"\r\n"
     assert splitter.feed(b"\n") == b"\n"
+    assert splitter.feed(b"\r") == b"\r"
+    assert splitter.feed(b"\r\r") == b"\r\r"
 
 
 @pytest.mark.req("CHAT-STREAM-010")

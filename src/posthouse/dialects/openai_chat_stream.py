@@ -177,7 +177,7 @@ class ChatStream:
         return start
 
     def _digest(self, block: bytes) -> bytes:
-        if block.find(b"\n\n") + 2 == len(block) and b"\r" not in block:
+        if block.find(b"\n\n") + 2 == len(block) and b"\r" not in block and not block.startswith(b"\n"):
             return self._digest_event(block)
         forwarded: list[bytes] = []
         for event in split_events(block):
@@ -264,7 +264,8 @@ def _first_mark(block: bytes, start: int) -> int:
     if first == end:
         return end
     if b"\r" not in block:
-        return max(start, block.rfind(b"\n\n", start, first) + 2)
+        before = block.rfind(b"\n\n", start, first)
+        return before + 2 if before >= 0 else start
     while (event := event_end(block, start, True)) <= first:
         start = event
     return start

@@ -50,9 +50,20 @@ class Delta(Struct, gc=False):
         )
 
     def text(self) -> str:
+        content = self.content
+        if type(content) is str and not (
+            self.reasoning_content
+            or self.reasoning
+            or self.tool_calls
+            or self.refusal
+            or self.function_call
+            or self.audio
+            or self.reasoning_details
+        ):
+            return content  # nearly every delta
         # Where a vendor sends the same reasoning twice, as text and as details, the details say nothing new.
         reasoning = self.reasoning_content or self.reasoning or self.reasoning_details
-        parts = (reasoning, self.content, self.refusal, self.tool_calls, self.function_call, self.audio)
+        parts = (reasoning, content, self.refusal, self.tool_calls, self.function_call, self.audio)
         return "".join([part if type(part) is str else text_of(part) for part in parts if part])
 
 
@@ -130,7 +141,9 @@ def _text_of_block(block: bytes) -> str:
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             chunks = None
         if chunks is not None:
-            return "".join([_text_of_chunk(chunk) for chunk in chunks])
+            return "".join(
+                [choice.delta.text() for chunk in chunks for choice in chunk.choices or () if choice.delta is not None]
+            )
     return "".join([_text_of_event(event) for event in split_events(block)])
 
 

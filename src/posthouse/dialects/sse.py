@@ -10,7 +10,7 @@ import re
 from posthouse.dialects.errors import DialectError
 
 _BOM = b"\xef\xbb\xbf"
-# A CR that is the last byte so far may be half of a CRLF: it ends nothing until the next byte is known.
+# A CR after an LF that is the last byte so far may be half of a CRLF: it ends nothing until the next byte is known.
 _END = re.compile(rb"\n\n|\r\r|\n\r\n|\n\r(?=[^\n])")
 _NEWLINES = b"\r\n"
 
@@ -76,8 +76,6 @@ def _skip_blank_lines(data: bytearray, end: int) -> int:
     """The end of the blank lines that stand at `end`, which is the beginning of an event."""
     size = len(data)
     while end < size and data[end] in _NEWLINES:
-        if data[end] == 0x0D and end + 1 == size:
-            break
         end += 1
     return end
 
