@@ -9,7 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from posthouse import __version__
-from posthouse.api.control import keys
+from posthouse.api.control import keys, records
+from posthouse.api.control.parameters import PREFIX, only_known_query, services_of
 from posthouse.api.server import credential_of
 from posthouse.api.services import Services
 from posthouse.core.errors import Forbidden, InvalidRequest, MethodNotAllowed, NotFound, PosthouseError
@@ -17,7 +18,7 @@ from posthouse.dialects.openai_errors import encode_error
 
 logger = logging.getLogger("posthouse.api")
 
-ROUTERS: tuple[APIRouter, ...] = (keys.router,)
+ROUTERS: tuple[APIRouter, ...] = (keys.router, records.router)
 
 
 def create(services: Services) -> FastAPI:
@@ -27,12 +28,13 @@ def create(services: Services) -> FastAPI:
         version=__version__,
         docs_url=None,
         redoc_url=None,
-        openapi_url="/admin/api/openapi.json",
-        dependencies=[Depends(require_admin)],
+        openapi_url=None,  # FastAPI's own would be open to everybody
+        dependencies=[Depends(require_admin), Depends(only_known_query)],
     )
     application.state.services = services
     for router in ROUTERS:
-        application.include_router(router, prefix="/admin/api")
+        application.include_router(router)
+    application.add_api_route(f"{PREFIX}/openapi.json", describe, include_in_schema=False)
     application.add_exception_handler(PosthouseError, _refused)
     application.add_exception_handler(RequestValidationError, _invalid)
     application.add_exception_handler(HTTPException, _http)
@@ -41,16 +43,17 @@ def create(services: Services) -> FastAPI:
 
 def require_admin(request: Request) -> None:
     """The door of every route here. 401 without a known key, 403 with one that is not the admin's."""
-    services: Services = request.app.state.services
+    services = services_of(request)
     headers = {name.lower(): value for name, value in request.headers.raw}
     caller = services.directory.authenticate(credential_of(headers))
     if not caller.admin:
         raise Forbidden("This needs the admin key.", code="admin_key_required")
 
 
-def services_of(request: Request) -> Services:
-    services: Services = request.app.state.services
-    return services
+def describe(request: Request) -> dict[str, Any]:
+    """The OpenAPI document of this application."""
+    document: dict[str, Any] = request.app.openapi()
+    return document
 
 
 def error_response(error: PosthouseError) -> Response:
@@ -68,7 +71,7 @@ async def _invalid(_: Request, error: Exception) -> Response:
     first: dict[str, Any] = error.errors()[0]
     place = [str(part) for part in first.get("loc", ()) if part not in ("body", "query", "path", "header")]
     param = ".".join(place)[:200] or None
-    what = str(first.get("msg", "is not valid"))
+    what = str(first.get("msg", "is not valid")).removeprefix("Value error, ")
     return error_response(InvalidRequest(f"{param or 'The request'}: {what}.", param=param))
 
 

@@ -1,9 +1,9 @@
 """`/admin/api/keys` and `/admin/api/accounts`."""
 
 import time
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Body, Depends, Query, Request
+from fastapi import APIRouter
 
 from posthouse.accounts.forms import (
     account_changes_of,
@@ -14,20 +14,11 @@ from posthouse.accounts.forms import (
     new_account_of,
     new_key_of,
 )
-from posthouse.accounts.model import PAGE_LIMIT, Page
-from posthouse.api.services import Services
+from posthouse.accounts.model import Page
+from posthouse.api.control.parameters import PREFIX, Form, In, Paged
+from posthouse.api.control.records import AccountName, account_id
 
-router = APIRouter(tags=["keys"])
-
-
-def services_of(request: Request) -> Services:
-    services: Services = request.app.state.services
-    return services
-
-
-In = Annotated[Services, Depends(services_of)]
-Form = Annotated[Any, Body()]
-Limit = Annotated[int, Query(ge=1, le=PAGE_LIMIT)]
+router = APIRouter(prefix=PREFIX, tags=["keys"])
 
 
 @router.post("/keys", status_code=201)
@@ -37,8 +28,10 @@ def create_key(services: In, form: Form) -> dict[str, Any]:
 
 
 @router.get("/keys")
-def list_keys(services: In, account: str | None = None, cursor: str | None = None, limit: Limit = 100) -> dict[str, Any]:
-    listing = services.directory.list_keys(Page(limit, cursor), account)
+def list_keys(services: In, page: Paged, account: AccountName = None) -> dict[str, Any]:
+    """Keys, the newest first, revoked ones too."""
+    within = account_id(services.directory, account)
+    listing = services.directory.list_keys(Page(page.limit, page.cursor), within)
     now = time.time()
     return {"data": [key_to_json(key, now) for key in listing.items], "next": listing.next}
 
@@ -65,16 +58,17 @@ def create_account(services: In, form: Form) -> dict[str, Any]:
 
 
 @router.get("/accounts")
-def list_accounts(services: In, cursor: str | None = None, limit: Limit = 100) -> dict[str, Any]:
-    listing = services.directory.list_accounts(Page(limit, cursor))
+def list_accounts(services: In, page: Paged) -> dict[str, Any]:
+    """Accounts, the newest first, disabled ones too."""
+    listing = services.directory.list_accounts(Page(page.limit, page.cursor))
     return {"data": [account_to_json(account) for account in listing.items], "next": listing.next}
 
 
-@router.get("/accounts/{account_id}")
-def get_account(services: In, account_id: str) -> dict[str, Any]:
-    return account_to_json(services.directory.get_account(account_id))
+@router.get("/accounts/{account}")
+def get_account(services: In, account: str) -> dict[str, Any]:
+    return account_to_json(services.directory.get_account(account))
 
 
-@router.patch("/accounts/{account_id}")
-def update_account(services: In, account_id: str, form: Form) -> dict[str, Any]:
-    return account_to_json(services.directory.update_account(account_id, account_changes_of(form)))
+@router.patch("/accounts/{account}")
+def update_account(services: In, account: str, form: Form) -> dict[str, Any]:
+    return account_to_json(services.directory.update_account(account, account_changes_of(form)))
