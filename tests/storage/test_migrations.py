@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,14 @@ from posthouse.storage.migrations.revisions import HEAD, REVISIONS
 from posthouse.storage.migrations.runner import migrate, scripts
 from posthouse.storage.migrations.upgrade import recorded
 from posthouse.storage.tables import metadata
+
+
+@pytest.fixture
+def fresh(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    database.upgrade()
+    yield database
+    database.close()
 
 
 def differences(connection: Connection) -> list[object]:
@@ -52,40 +61,40 @@ def test_the_revisions_are_those_of_the_scripts() -> None:
     assert scripts().get_current_head() == HEAD
 
 
-def test_a_fresh_database_has_the_schema_of_the_metadata(database: Database) -> None:
-    with database.read() as connection:
+def test_a_fresh_database_has_the_schema_of_the_metadata(fresh: Database) -> None:
+    with fresh.read() as connection:
         assert differences(connection) == []
         assert recorded(connection) == HEAD
 
 
-def test_migrations_from_nothing_arrive_at_the_schema_of_a_fresh_database(database: Database) -> None:
-    fresh = tables_of(database)
-    with database.write() as connection:
+def test_migrations_from_nothing_arrive_at_the_schema_of_a_fresh_database(fresh: Database) -> None:
+    at_first = tables_of(fresh)
+    with fresh.write() as connection:
         metadata.drop_all(connection)
         connection.execute(text("DROP TABLE alembic_version"))
         migrate(connection)
-    with database.read() as connection:
+    with fresh.read() as connection:
         assert differences(connection) == []
         assert recorded(connection) == HEAD
-    assert tables_of(database) == fresh
+    assert tables_of(fresh) == at_first
 
 
-def test_open_holds_are_found_by_an_index_of_their_own(database: Database) -> None:
-    with database.read() as connection:
+def test_open_holds_are_found_by_an_index_of_their_own(fresh: Database) -> None:
+    with fresh.read() as connection:
         assert "ix_holds_open" in {index["name"] for index in inspect(connection).get_indexes("holds")}
 
 
-def test_an_upgrade_of_what_is_newest_changes_nothing(database: Database) -> None:
-    before = tables_of(database)
-    database.upgrade()
-    assert tables_of(database) == before
+def test_an_upgrade_of_what_is_newest_changes_nothing(fresh: Database) -> None:
+    before = tables_of(fresh)
+    fresh.upgrade()
+    assert tables_of(fresh) == before
 
 
-def test_a_database_of_a_newer_version_is_refused(database: Database) -> None:
-    with database.write() as connection:
+def test_a_database_of_a_newer_version_is_refused(fresh: Database) -> None:
+    with fresh.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(ConfigError, match="newer version"):
-        database.upgrade()
+        fresh.upgrade()
 
 
 def test_an_empty_database_is_migrated_by_the_process_that_upgrades_start(database_url: str) -> None:

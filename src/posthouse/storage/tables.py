@@ -111,7 +111,7 @@ holds = Table(
     sqlite_with_rowid=False,
 )
 # Holds still open are few: what a start must end, and what `ledger verify` counts, without reading the whole table.
-# Plain SQL that both databases know: Index(postgresql_where=...) would import PostgreSQL's dialect on every start, 45 ms.
+# Plain SQL that both databases know: Index(postgresql_where=...) would import PostgreSQL's dialect: 45 ms a start.
 _OPEN_HOLDS = DDL("CREATE INDEX ix_holds_open ON holds (id) WHERE state = 'held'")  # type: ignore[no-untyped-call]
 event.listen(holds, "after_create", _OPEN_HOLDS)
 # Double entry, append-only. Leg 0 debits `account:<account_id>` (+), leg 1 credits `provider:<name>` (-); the sum of a
