@@ -41,16 +41,18 @@ from posthouse.gateway.passage import Ledgers
 from posthouse.gateway.pricing import Pricing
 from posthouse.gateway.service import Gateway, GatewayParts
 from posthouse.limits.service import Limiter
+from posthouse.providers.registry import Registry
 from posthouse.providers.registry import load as load_registry
 from posthouse.routing.catalog import Catalog
-from posthouse.routing.model import Offer, RoutingOptions
-from posthouse.routing.offers import built_in, found_locally, from_environment, in_process, offers_of, routes_of
+from posthouse.routing.model import RoutingOptions
+from posthouse.routing.offers import find_offers, from_environment, routes_of
 from posthouse.routing.service import Router
 from posthouse.settings import Loaded, Settings
 from posthouse.storage.database import Database
 from posthouse.storage.journal import Journal, JournalOptions
 from posthouse.telemetry import RequestLog, Telemetry
 from posthouse.upstream.client import ClientOptions, UpstreamClient
+from posthouse.upstream.pool import PoolLimits
 
 logger = logging.getLogger("posthouse")
 
@@ -64,9 +66,9 @@ class Posthouse:
     """One house. `environ` is the process's; `new_admin_key` is set where this start made one."""
 
     def __init__(self, loaded: Loaded, environ: Mapping[str, str]) -> None:
-        self.loaded = loaded
+        self.registry = load_registry()
+        self.loaded = loaded = complete(loaded, environ, self.registry)
         self.settings = settings = loaded.settings
-        self._environ = environ
         storage = settings.storage
         self.database = open_database(settings)
         self.database.upgrade()
@@ -78,8 +80,8 @@ class Posthouse:
         if settings.log.requests:
             self.telemetry.log = RequestLog(as_json=settings.log.format == "json")
         self.ids = IdMaker()
+        self._counter = TokenCounter()
         self.client: UpstreamClient | None = None
-        self.registry = load_registry()
         self.prices = PriceBook(settings.prices)
         self.pricing = Pricing(self.prices)
         self.door = FrontDoor(_protocol_options(settings), self.directory, self, self.ids, settings.server.cors_origins)
@@ -97,8 +99,9 @@ class Posthouse:
         """Finds the providers, and makes what stands on them. Call once, in the loop that will serve."""
         settings = self.settings
         await asyncio.to_thread(self.journal.start)
-        self.client = UpstreamClient(ClientOptions())
-        self.catalog = Catalog(await self._offers(self.client), routes_of(settings.routes), int(time.time()))
+        self.client = make_client(settings)
+        offers = await find_offers(settings, self.registry, self.client)
+        self.catalog = Catalog(offers, routes_of(settings.routes), int(time.time()))
         routing = settings.routing
         self.router = Router(
             self.catalog,
@@ -117,7 +120,7 @@ class Posthouse:
             ledger=ledger,
             pricing=self.pricing,
             router=self.router,
-            counter=TokenCounter(),
+            counter=self._counter,
             ledgers=Ledgers(self.journal, self.telemetry),
         )
         self.gateway = Gateway(parts, GatewayOptions(default_output=settings.billing.default_output_tokens))
@@ -127,14 +130,6 @@ class Posthouse:
         control = Route("admin", self._admin, authenticated=False)
         self.door.add_prefix("/admin/", dict.fromkeys(methods, control))
         self._gauges()
-
-    async def _offers(self, client: UpstreamClient) -> tuple[Offer, ...]:
-        settings = self.settings
-        configured = settings.providers or from_environment(self._environ, self.registry, settings.upstream)
-        offers = offers_of(configured, self.registry, client)
-        if not offers and settings.routing.discover:
-            offers = tuple(built_in(row, client) for row in await found_locally(self.registry))
-        return offers or in_process(self.registry, client)
 
     def _open_ledger(self) -> Ledger:
         self.journal.wait_applied(60.0)  # what a former life left is part of every balance
@@ -175,6 +170,7 @@ class Posthouse:
                         self.prices,
                         self.pricing,
                         self.router,
+                        self.registry,
                     )
                 )
             return control
@@ -214,6 +210,7 @@ class Posthouse:
             await self.gateway.closing(self.settings.server.drain_timeout)
         if self.client is not None:
             await self.client.aclose()
+        self._counter.close()
         await asyncio.to_thread(self.journal.close, 30.0)
         if self.telemetry.log is not None:
             self.telemetry.log.close()
@@ -280,6 +277,21 @@ class HouseServer(Server):
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
+
+
+def complete(loaded: Loaded, environ: Mapping[str, str], registry: Registry) -> Loaded:
+    """The settings with the providers that well-known variables make. ConfigError where they contradict each other."""
+    if not loaded.settings.providers:
+        loaded = loaded.with_providers(from_environment(environ, registry, loaded.settings.upstream))
+    loaded.ensure(registry.by_name)
+    return loaded
+
+
+def make_client(settings: Settings) -> UpstreamClient:
+    """The only outbound HTTP. Call it in the loop that will use it."""
+    upstream = settings.upstream
+    limits = PoolLimits(connections=upstream.max_connections, keep_alive=upstream.keep_alive)
+    return UpstreamClient(ClientOptions(limits=limits))
 
 
 def open_database(settings: Settings) -> Database:

@@ -5,6 +5,7 @@ from msgspec import Struct
 from posthouse.accounts.service import Directory
 from posthouse.billing.prices import PriceBook
 from posthouse.gateway.pricing import Pricing
+from posthouse.providers.registry import Registry
 from posthouse.routing.service import Router
 from posthouse.settings import Loaded
 from posthouse.storage.database import Database
@@ -21,3 +22,4 @@ class Services(Struct, frozen=True, eq=False):
     prices: PriceBook
     pricing: Pricing
     router: Router
+    registry: Registry

@@ -12,9 +12,10 @@ from urllib.parse import quote
 
 from msgspec.structs import replace
 
-from posthouse.core.errors import ConfigError, NotFound, PosthouseError, UpstreamFailure
+from posthouse.core.errors import ConfigError, NotFound, PosthouseError
 from posthouse.core.requests import OPERATIONS, Operation
 from posthouse.providers.discovery import models_of
+from posthouse.providers.failures import failure_of
 from posthouse.providers.model import Deployment
 from posthouse.providers.prepare import Prepared, models_request, prepare
 from posthouse.routing.model import Candidate, Listed, ModelName, ModelRoute, Offer
@@ -135,7 +136,7 @@ async def models_at(offer: Offer) -> list[str]:
     finally:
         response.close()
     if response.status != 200:
-        raise UpstreamFailure("server", f"The list of models was answered with status {response.status}.")
+        raise failure_of(offer.account.row, response.status, response.headers, body, offer.account.credential)
     return models_of(body)
 
 

@@ -12,7 +12,7 @@ from posthouse.core.errors import ConfigError
 from posthouse.providers.model import Provider, ProviderAccount
 from posthouse.providers.registry import Registry
 from posthouse.routing.model import ModelName, ModelRoute, Offer
-from posthouse.settings import ProviderSettings, RouteSettings, UpstreamSettings, WellKnown, credentials_from
+from posthouse.settings import ProviderSettings, RouteSettings, Settings, UpstreamSettings, WellKnown, credentials_from
 from posthouse.upstream.model import Timeouts, Transport
 
 _PROBE_SECONDS: Final = 0.3
@@ -33,6 +33,14 @@ def from_environment(
 def offers_of(providers: Sequence[ProviderSettings], registry: Registry, transport: Transport) -> tuple[Offer, ...]:
     """One offer each. ConfigError names the provider whose settings cannot stand."""
     return tuple(_offer(settings, registry, transport) for settings in providers)
+
+
+async def find_offers(settings: Settings, registry: Registry, transport: Transport) -> tuple[Offer, ...]:
+    """What answers: the providers of the settings, else those found on this machine, else those in this process."""
+    offers = offers_of(settings.providers, registry, transport)
+    if not offers and settings.routing.discover:
+        offers = tuple(built_in(row, transport) for row in await found_locally(registry))
+    return offers or in_process(registry, transport)
 
 
 def routes_of(routes: Sequence[RouteSettings]) -> tuple[ModelRoute, ...]:
