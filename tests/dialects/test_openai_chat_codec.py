@@ -150,6 +150,15 @@ def test_reasoning_words_and_calls_are_told_apart_in_their_order() -> None:
     )
 
 
+@pytest.mark.parametrize("parts", [(), (TextPart("a"),)])
+def test_one_thought_belongs_to_one_message(parts: tuple[Part, ...]) -> None:
+    said = MessageItem("assistant", parts)
+    items = (ReasoningItem("hm"), said, said, ReasoningItem("so"), ToolCallItem("c", "f", ""), said)
+    request = InnerRequest(dialect=DIALECT, model="m", items=items)
+    assert decode_request(encode_request(request)).items == items
+    assert len(json.loads(encode_request(request))["messages"]) == 4
+
+
 def test_what_this_dialect_has_no_place_for_is_left_out() -> None:
     state = OpaqueState("p", "m", "a", b"secret")
     foreign = OpaquePart("other", b"{}")

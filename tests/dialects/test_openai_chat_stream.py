@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posthouse.core.usage import Usage
@@ -372,6 +372,7 @@ def _facts(stream: bytes, cuts: list[int], include_usage: bool) -> tuple[Any, ..
 
 
 @pytest.mark.req("CHAT-STREAM-002")
+@settings(max_examples=400)
 @given(st.lists(_EVENTS, max_size=12), st.lists(st.integers(0, 10_000), max_size=10), st.booleans(), st.integers(0, 9))
 def test_however_a_stream_is_cut_the_same_is_forwarded_and_read(
     events: list[bytes], cuts: list[int], include_usage: bool, missing: int

@@ -171,7 +171,7 @@ def encode_messages(items: Items) -> list[Json]:
             messages.append(open_turn := {"role": "assistant", "content": None, "reasoning_content": item.text})
             continue
         message = _encode_message(item)
-        if message["role"] == "assistant" and open_turn is not None and open_turn.keys() == _ONLY_REASONING:
+        if message["role"] == "assistant" and open_turn is not None and _only_reasoned(open_turn):
             open_turn.update(message)
         else:
             messages.append(message)
@@ -179,7 +179,8 @@ def encode_messages(items: Items) -> list[Json]:
     return messages
 
 
-_ONLY_REASONING: Final = {"role", "content", "reasoning_content"}
+def _only_reasoned(turn: Json) -> bool:
+    return turn["content"] is None and "tool_calls" not in turn
 
 
 def _encode_message(item: MessageItem | ToolResultItem) -> Json:
