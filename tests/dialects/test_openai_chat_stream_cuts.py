@@ -1,5 +1,6 @@
 """The observer of a chat stream, however the network cuts what it is fed."""
 
+import itertools
 from typing import Any
 
 import pytest
