@@ -210,12 +210,21 @@ def test_what_waits_in_memory_is_bounded_for_records(tmp_path: Path) -> None:
 
 
 def test_freed_room_opens_admission_again(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, total_bytes=600, headroom_bytes=300)
+    bench = Bench(tmp_path, total_bytes=400, headroom_bytes=100)
     bench.append(1)
     bench.writer.flush()
     assert bench.writer.trouble is not None
     bench.writer.freed(bench.writer.progress.end.offset)
     assert bench.writer.trouble is None
+
+
+def test_a_small_bound_makes_small_segments_so_that_what_is_applied_can_be_deleted(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, total_bytes=8_000)
+    for number in range(10):
+        bench.append(number)
+        bench.writer.flush()
+        assert bench.writer.trouble is None
+    assert len(segments(tmp_path)) > 2
 
 
 def test_a_disk_that_cannot_sync_closes_admission_until_it_can(bench: Bench) -> None:

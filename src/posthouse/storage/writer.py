@@ -63,6 +63,10 @@ class Writer:
         self._directory = directory
         self.options = options
         self._write = options.write
+        # However small an operator makes the whole: the segment being written is never deleted, so it must stay a small
+        # part, or a journal that is wholly applied could count as full.
+        self._segment_bytes = min(options.segment_bytes, options.total_bytes // 8)
+        self._admit_bytes = options.total_bytes - min(options.headroom_bytes, options.total_bytes // 4)
         self._wake = wake
         self._encode = msgspec.json.Encoder().encode
         self._lock = threading.Lock()  # around the file: the apply thread writes too, when it retries
@@ -154,7 +158,7 @@ class Writer:
             if self._torn:
                 os.ftruncate(self._descriptor, self._offset)
                 self._torn = False
-            if self._offset >= self.options.segment_bytes:
+            if self._offset >= self._segment_bytes:
                 self._next_segment()
             self._write_all(data)
         except OSError as error:
@@ -169,7 +173,7 @@ class Writer:
         self.progress = Progress(end, before.bytes + len(data), before.lines + len(lines))
         if self._waiting:
             self._waiting, self._waiting_bytes = [], 0
-        if self.trouble is not None or self._kept >= self.options.total_bytes - self.options.headroom_bytes:
+        if self.trouble is not None or self._kept >= self._admit_bytes:
             self._measure()
         if self.oldest is None:
             # Only the first line wakes: setting an event costs 0.6 us, most flushes find the thread already awake.
@@ -191,5 +195,5 @@ class Writer:
     def _measure(self) -> None:
         if self._waiting:
             return
-        full = self._kept >= self.options.total_bytes - self.options.headroom_bytes
+        full = self._kept >= self._admit_bytes
         self.trouble = "the database is too far behind" if full else None
