@@ -145,8 +145,11 @@ class ChatStream:
         return b"".join(forwarded)
 
     def finish(self) -> bytes:
-        """The upstream's body ended, cleanly or not. What to forward of an event that lacks only its blank line."""
-        rest = self._splitter.rest.rstrip(b"\r\n")
+        """The upstream's body ended, cleanly or not. What to forward of an event that lacks only its blank line.
+
+        A second call gives nothing: whoever waited for the commit point may have been told of the end before.
+        """
+        rest = self._splitter.take_rest().rstrip(b"\r\n")
         if not rest or self.done or self.error is not None:
             return b""
         data = data_of(rest + b"\n\n")

@@ -31,6 +31,12 @@ class SseSplitter:
         """The unfinished tail."""
         return bytes(self._held)
 
+    def take_rest(self) -> bytes:
+        """The unfinished tail, which is nobody's any more."""
+        rest = bytes(self._held)
+        self._held.clear()
+        return rest
+
     def feed(self, data: bytes) -> bytes:
         """The longest prefix of all bytes so far that consists of whole events and was not returned yet.
 
