@@ -147,8 +147,8 @@ class Exchange:
     def beat(self, now: float, interval: float, headers: bytes) -> None:
         """Called about once a second: sends a comment where the client of an event stream has heard nothing lately.
 
-        A stream whose model is silent from the start gets its head here, so that proxies on the way do not give up; what
-        goes wrong after that is told by an error event instead of a status.
+        A stream whose model is silent from the start gets its head here, so that proxies on the way do not give up;
+        what goes wrong after that is told by an error event instead of a status.
         """
         if not self.streaming or self.finished or self.gone or now - self.last_write < interval:
             return

@@ -20,7 +20,9 @@ from posthouse.gateway.model import Answer, Call
 from posthouse.gateway.service import Gateway
 from posthouse.routing.catalog import Catalog
 
-_EVENT_STREAM: Final = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
+_EVENT_STREAM: Final = (
+    b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
+)
 
 
 class OpenAIFace:
@@ -77,7 +79,7 @@ class OpenAIFace:
         exchange.end()
 
     def _head(self, exchange: Exchange, kind: bytes, answer: Answer) -> bytes:
-        ms = (asyncio.get_running_loop().time() - exchange.accepted) * 1000
+        ms = int((asyncio.get_running_loop().time() - exchange.accepted) * 1000)
         return b"%b%b%bopenai-processing-ms: %d\r\n" % (kind, self._door.common_head(exchange), answer.headers, ms)
 
     async def models(self, exchange: Exchange) -> None:

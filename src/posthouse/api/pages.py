@@ -11,7 +11,8 @@ from posthouse.routing.catalog import Catalog
 from posthouse.telemetry import Telemetry
 
 _HTML: Final = (
-    b"content-type: text/html; charset=utf-8\r\ncontent-security-policy: default-src 'none'; style-src 'unsafe-inline'\r\n"
+    b"content-type: text/html; charset=utf-8\r\n"
+    b"content-security-policy: default-src 'none'; style-src 'unsafe-inline'\r\n"
     b"x-content-type-options: nosniff\r\nreferrer-policy: no-referrer\r\n"
 )
 _TEXT: Final = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"

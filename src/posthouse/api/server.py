@@ -21,8 +21,8 @@ from posthouse.dialects.openai_errors import encode_error
 logger = logging.getLogger("posthouse.api")
 
 JSON: Final = b"content-type: application/json\r\n"
-# A request refused by its head is answered at once if its body is larger than this; a smaller one is read first, so that
-# the connection can be used again.
+# A request refused by its head is answered at once if its body is larger than this; a smaller one is read first, so
+# that the connection can be used again.
 _SMALL_BODY: Final = 64 << 10
 _ALLOW_METHODS: Final = b"access-control-allow-methods: GET, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
 _ALLOW_HEADERS: Final = (
@@ -190,7 +190,8 @@ class FrontDoor:
 
 
 def credential_of(headers: Mapping[bytes, bytes]) -> str:
-    """The key, by the four names under which clients send one: one policy for all. Raises Unauthenticated without one."""
+    """The key, by the four names under which clients send one: one policy for all. Raises Unauthenticated without
+    one."""
     value = headers.get(b"authorization")
     if value is not None:
         scheme, _, secret = value.partition(b" ")
@@ -216,8 +217,6 @@ def _large(headers: Mapping[bytes, bytes]) -> bool:
 def _shown(exchange: Exchange) -> str:
     """Method and path for a message: bounded, and without the query, which may hold a secret."""
     return f"{exchange.method.decode('latin-1')} {exchange.path[:200]}"
-
-
 
 
 async def keep_time(door: FrontDoor, connections: set[object]) -> None:

@@ -13,7 +13,8 @@ from posthouse.storage.journal import Journal
 
 
 class Services(Struct, frozen=True, eq=False):
-    """All of one running house. Calls on `database`, `directory` verbs and `journal.wait_applied` block: use threads."""
+    """All of one running house. Calls on `database`, `directory` verbs and `journal.wait_applied` block: use
+    threads."""
 
     loaded: Loaded
     database: Database

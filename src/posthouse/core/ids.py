@@ -1,8 +1,8 @@
 """Ids: sortable by time, unique across processes and restarts, free of meaning.
 
 `req_` + 12 hex digits of milliseconds + 6 of a counter + 10 of a nonce of this process. An id is a name, not a secret:
-whoever asks for one is checked against its tenant. Since ids sort by time, they are the keyset of every listing and need
-no second index.
+whoever asks for one is checked against its tenant. Since ids sort by time, they are the keyset of every listing and
+need no second index.
 """
 
 import secrets
@@ -21,4 +21,4 @@ class IdMaker:
 
     def make(self, prefix: str) -> str:
         """`prefix` without its underscore: `req`, `key`, `acc`."""
-        return "%s_%012x%06x%s" % (prefix, int(self._clock() * 1000), self._next() & 0xFFFFFF, self._nonce)
+        return f"{prefix}_{int(self._clock() * 1000):012x}{self._next() & 0xFFFFFF:06x}{self._nonce}"

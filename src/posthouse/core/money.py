@@ -24,7 +24,8 @@ class Money(Struct, frozen=True, gc=False):
 
 
 def parse_nano(text: str) -> int:
-    """Nano-units of a decimal string such as `0.15`. ValueError where it is no number, negative, too large or too fine."""
+    """Nano-units of a decimal string such as `0.15`. ValueError where it is no number, negative, too large or too
+    fine."""
     try:
         value = Decimal(text)
     except InvalidOperation:

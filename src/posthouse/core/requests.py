@@ -14,8 +14,8 @@ class ModelRequest(Struct):
 
     `fields` are the top-level members of the body in their order, each value still the bytes that the client sent; a
     dialect encodes a body from them, replacing only what it must. `max_output` is the caller's own cap in tokens per
-    choice, None where it set none; `choices` is OpenAI's `n`. `include_usage` says whether the client asked for the usage
-    chunk of a stream. `body_size` is in bytes.
+    choice, None where it set none; `choices` is OpenAI's `n`. `include_usage` says whether the client asked for the
+    usage chunk of a stream. `body_size` is in bytes.
     """
 
     operation: Operation

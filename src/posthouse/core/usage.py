@@ -15,7 +15,8 @@ UsageSource = Literal["provider", "estimated", "recovered"]
 class Usage(Struct, frozen=True, gc=False):
     """Counts of tokens; every field is disjoint from every other.
 
-    `input`: fresh text and file input. `output`: visible text output. `reasoning`: output that the model kept to itself.
+    `input`: fresh text and file input. `output`: visible text output. `reasoning`: output that the model kept to
+    itself.
     """
 
     input: int = 0

@@ -1,8 +1,8 @@
 """One request on its way through the house: what was taken for it, and how it ends.
 
-A passage ends exactly once, by `settle` (something was consumed) or `release` (nothing was). Ending it gives back what the
-limits had reserved, ends the hold, writes the record and tells telemetry. All of that is synchronous, so that it can be
-done while a task is being cancelled; what it writes is durable before the caller gets the last byte.
+A passage ends exactly once, by `settle` (something was consumed) or `release` (nothing was). Ending it gives back
+what the limits had reserved, ends the hold, writes the record and tells telemetry. All of that is synchronous, so
+that it can be done while a task is being cancelled; what it writes is durable before the caller gets the last byte.
 """
 
 import asyncio
@@ -49,7 +49,19 @@ COMPLETE: Final = Outcome()
 class Passage:
     """`priced_at` are the prices of the plan's deployments at admission: what was reserved by is what is charged by."""
 
-    __slots__ = ("_began", "_ended", "_ledgers", "call", "cost", "first_at", "grant", "hold", "prices", "reserved", "trace")
+    __slots__ = (
+        "_began",
+        "_ended",
+        "_ledgers",
+        "call",
+        "cost",
+        "first_at",
+        "grant",
+        "hold",
+        "prices",
+        "reserved",
+        "trace",
+    )
 
     def __init__(self, call: Call, ledgers: Ledgers) -> None:
         self._ledgers = ledgers

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from posthouse.billing.estimate import TokenCounter, reserve_of, rough_input_tokens
 from posthouse.billing.ledger import Ledger
-from posthouse.core.errors import Forbidden, PosthouseError, RateLimited, Unavailable, UpstreamFailure
+from posthouse.core.errors import Forbidden, PosthouseError, Unavailable, UpstreamFailure
 from posthouse.core.money import format_nano
 from posthouse.core.usage import Usage, UsageSource
 from posthouse.dialects.openai_chat_stream import ChatStream, usage_chunk
@@ -26,6 +26,7 @@ from posthouse.dialects.openai_chat_whole import whole_text
 from posthouse.gateway.model import Answer, Call, GatewayOptions
 from posthouse.gateway.passage import Ledgers, Outcome, Passage
 from posthouse.gateway.pricing import Pricing
+from posthouse.limits.model import LimitReached
 from posthouse.limits.service import Limiter
 from posthouse.providers.call import Reply, failure_in_stream
 from posthouse.routing.model import Candidate
@@ -70,7 +71,9 @@ class Gateway:
         passage = Passage(call, self._ledgers)
         self._telemetry.inflight += 1
         try:
-            plan = await self._admit(passage)
+            if not self._router.catalog.candidates(request.model):
+                await self._router.catalog.resolve(request.model)
+            plan = self._admit(passage)
             reply = await self._router.attempt(plan, request, passage.trace)
         except PosthouseError as error:
             ended_by: EndedBy = "upstream" if isinstance(error, UpstreamFailure) else "error"
@@ -94,24 +97,21 @@ class Gateway:
 
     # Admission
 
-    async def _admit(self, passage: Passage) -> Sequence[Candidate]:
+    def _admit(self, passage: Passage) -> Sequence[Candidate]:
         """Scope, limits, budget: all of them or nothing is taken."""
         call = passage.call
         request = call.request
-        catalog = self._router.catalog
-        if not catalog.candidates(request.model):
-            await catalog.resolve(request.model)
         if not call.caller.may_use(request.model):
             raise Forbidden(
                 f"This key may not use the model {request.model[:200]!r}.", param="model", code="model_not_allowed"
             )
         plan = self._router.plan(request.model, request.operation, asyncio.get_running_loop().time())
         rough = rough_input_tokens(request)
-        output = 0 if request.operation == "embeddings" else self._output_cap(passage)
+        output = 0 if request.operation == "embeddings" else self._output_cap(call, rough)
         try:
             passage.grant = self._limiter.admit(call.caller, rough + output)
-        except RateLimited as error:
-            self._telemetry.rejected("limit", error.type)
+        except LimitReached as error:
+            self._telemetry.rejected(error.scope, error.dimension)
             raise
         plan = self._priced(passage, plan)
         reserve = None
@@ -125,10 +125,18 @@ class Gateway:
         self._journal.flush_soon()
         return plan
 
-    def _output_cap(self, passage: Passage) -> int:
-        request = passage.call.request
-        cap = self._options.default_output if request.max_output is None else request.max_output
-        return cap * request.choices
+    def _output_cap(self, call: Call, rough: int) -> int:
+        """Tokens of output to charge ahead: what the caller allows, else the default, but no more than its limits could
+        ever let through: a small limit must not refuse a caller that names no cap."""
+        request = call.request
+        if request.max_output is not None:
+            return request.max_output * request.choices
+        cap = self._options.default_output * request.choices
+        for subject in call.caller.subjects:
+            tpm = subject.limits.tpm
+            if tpm is not None and rough + cap > tpm:
+                cap = max(0, tpm - rough)
+        return cap
 
     def _priced(self, passage: Passage, plan: Sequence[Candidate]) -> Sequence[Candidate]:
         """Notes the price of every candidate, and leaves out those that must not serve this caller: without a price, or
@@ -212,7 +220,10 @@ class Gateway:
                 self._left_streaming(passage, stream, response)
             raise
         if source != "provider" and passage.call.request.include_usage:
-            yield usage_chunk(usage, stream.id or passage.call.id, passage.call.request.model, int(passage.began)) + stream.tail()
+            yield (
+                usage_chunk(usage, stream.id or passage.call.id, passage.call.request.model, int(passage.began))
+                + stream.tail()
+            )
         else:
             yield stream.tail()
 

@@ -32,11 +32,12 @@ class Limiter:
 
     def admit(self, caller: Caller, tokens: int) -> Grant:
         """See `Limiting.admit`."""
+        limited: list[Subject] = []
         for subject in caller.subjects:
             limits = subject.limits
             if limits.rpm is not None or limits.tpm is not None or limits.concurrency is not None:
-                return self._admit(caller.subjects, tokens)
-        return NO_GRANT
+                limited.append(subject)
+        return self._admit(limited, tokens) if limited else NO_GRANT
 
     def now(self) -> int:
         """Microseconds; never less than the last time."""
@@ -46,18 +47,20 @@ class Limiter:
         self._read = read
         return self._now
 
-    def _admit(self, subjects: tuple[Subject, ...], tokens: int) -> Grant:
+    def _admit(self, subjects: Sequence[Subject], tokens: int) -> Grant:
         now = self.now()
-        self._forget(now)
+        known = self._states
+        if known and now - next(iter(known.values())).touched > _FORGET_US:
+            self._forget(now)
         states: list[_State] = []
         units = tokens * UNIT
         fits = True
         for subject in subjects:
-            state = self._states.get(subject.id)
+            state = known.get(subject.id)
             if state is None:
-                state = self._states[subject.id] = _State()
+                state = known[subject.id] = _State()
             else:
-                self._states.move_to_end(subject.id)
+                known.move_to_end(subject.id)
             state.touched = now
             states.append(state)
             if state.limits is not subject.limits:
@@ -67,7 +70,14 @@ class Limiter:
         if not fits:
             refusals = [state.refusal(subject, tokens) for subject, state in zip(subjects, states, strict=True)]
             raise LimitReached(max(filter(None, refusals), key=_longest), _standing(states))
-        return _Taken(self, states, [state.take(units) for state in states], tokens)
+        charges: list[tuple[Bucket, Mark]] = []
+        for state in states:
+            state.running += 1
+            if state.requests is not None:
+                state.requests.charge(UNIT)
+            if state.tokens is not None:
+                charges.append((state.tokens, state.tokens.charge_ahead(units)))
+        return _Taken(self, states, charges, tokens)
 
     def _forget(self, now: int) -> None:
         """Looks at the three longest untouched; one admission adds two at most, so what is stale never piles up."""
@@ -121,12 +131,6 @@ class _State:
             fits &= self.tokens.fits(units, now)
         return fits
 
-    def take(self, units: int) -> Mark | None:
-        self.running += 1
-        if self.requests is not None:
-            self.requests.charge(UNIT)
-        return self.tokens.charge_ahead(units) if self.tokens is not None else None
-
     def refusal(self, subject: Subject, tokens: int) -> Refusal | None:
         """The limit that needs the longest wait; None where all allow it."""
         found: list[Refusal] = []
@@ -145,16 +149,14 @@ class _Taken:
 
     __slots__ = ("_charges", "_limiter", "_released", "_reserved", "_states")
 
-    def __init__(self, limiter: Limiter, states: list[_State], marks: list[Mark | None], reserved: int) -> None:
+    def __init__(
+        self, limiter: Limiter, states: list[_State], charges: list[tuple[Bucket, Mark]], reserved: int
+    ) -> None:
         self._limiter = limiter
         self._states = states
         self._released = False
         self._reserved = reserved
-        self._charges = [
-            (state.tokens, mark)
-            for state, mark in zip(states, marks, strict=True)
-            if state.tokens is not None and mark is not None
-        ]
+        self._charges = charges
 
     def settle(self, actual_tokens: int) -> None:
         if self._charges:
@@ -168,7 +170,8 @@ class _Taken:
         if self._released:
             return
         self._released = True
-        self.settle(self._reserved)
+        if self._charges:
+            self.settle(self._reserved)
         for state in self._states:
             state.running -= 1
 

@@ -1,7 +1,7 @@
 """The catalog: which models there are, and which candidates serve each.
 
-Built from configuration at once, and from the providers' own lists in the background: never at import, never on the path
-of a request that names a known model. A provider whose list cannot be had keeps the list it gave last.
+Built from configuration at once, and from the providers' own lists in the background: never at import, never on the
+path of a request that names a known model. A provider whose list cannot be had keeps the list it gave last.
 """
 
 import asyncio

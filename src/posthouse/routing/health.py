@@ -7,8 +7,8 @@
     overloaded                                               up to `cooldown_max`
     the rest                    never: the caller's own fault
 
-A deployment that cools is tried last, not never: where it is the only one, a request still reaches it (pains 17), except
-while a provider's own Retry-After runs.
+A deployment that cools is tried last, not never: where it is the only one, a request still reaches it (pains 17),
+except while a provider's own Retry-After runs.
 """
 
 from typing import Final
@@ -33,7 +33,8 @@ class _State:
 
 
 class Health:
-    """Bounded by the number of deployments: only those that failed lately have a state. Times are the loop's, seconds."""
+    """Bounded by the number of deployments: only those that failed lately have a state. Times are the loop's,
+    seconds."""
 
     def __init__(self, options: RoutingOptions) -> None:
         self._options = options
@@ -76,7 +77,8 @@ class Health:
         return 0.0 if state is None else max(0.0, state.limited_until - now)
 
     def report(self, now: float) -> dict[tuple[str, Operation], tuple[FailureKind | None, int, float]]:
-        """(kind of the last failure, failures in a row, seconds it still cools) of all that failed since they last answered."""
+        """(kind of the last failure, failures in a row, seconds it still cools) of all that failed since they last
+        answered."""
         return {key: (s.kind, s.failures, max(0.0, s.until - now)) for key, s in self._states.items()}
 
     def forget(self, known: frozenset[str]) -> None:

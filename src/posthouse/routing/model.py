@@ -1,7 +1,7 @@
 """The words of routing, frozen.
 
-A **candidate** is a deployment with all that an attempt needs, made once. A **plan** is candidates in the order in which
-they are to be tried. A **trace** is what happened, kept with the request's record.
+A **candidate** is a deployment with all that an attempt needs, made once. A **plan** is candidates in the order in
+which they are to be tried. A **trace** is what happened, kept with the request's record.
 """
 
 from typing import Literal
@@ -74,7 +74,8 @@ class AttemptRecord(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class RoutingOptions(Struct, frozen=True):
-    """`deadline` bounds everything from the first attempt on; seconds. Pauses double from `backoff` to `backoff_max`."""
+    """`deadline` bounds everything from the first attempt on; seconds. Pauses double from `backoff` to
+    `backoff_max`."""
 
     max_attempts: int = 4
     deadline: float = 600.0

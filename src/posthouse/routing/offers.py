@@ -1,6 +1,7 @@
 """From the operator's settings to offers: accounts with an address, a credential and a transport.
 
-Above: the composition root. Below: settings, and the registry of providers. Touches the network only in `found_locally`.
+Above: the composition root. Below: settings, and the registry of providers. Touches the network only in
+`found_locally`.
 """
 
 import asyncio

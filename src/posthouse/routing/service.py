@@ -137,7 +137,8 @@ class Router:
         )
 
     def _drawn(self, fit: list[Candidate], *, by_rank: bool) -> list[Candidate]:
-        """Orders by rank (or not at all), then by weighted draw: u^(1/w) sorted gives each its share of first places."""
+        """Orders by rank (or not at all), then by weighted draw: u^(1/w) sorted gives each its share of first
+        places."""
         draw = self._random.random
         keyed = [
             (candidate.rank if by_rank else (0, 0), -(draw() ** (1.0 / max(candidate.weight, 1e-9))), index)
@@ -148,7 +149,8 @@ class Router:
 
 
 def telling(failures: list[UpstreamFailure]) -> UpstreamFailure:
-    """The failure to tell the caller: a rate limit with the earliest Retry-After if that is what stood in the way, else the last."""
+    """The failure to tell the caller: a rate limit with the earliest Retry-After if that is what stood in the way,
+    else the last."""
     last = failures[-1]
     if last.kind != "rate":
         return last

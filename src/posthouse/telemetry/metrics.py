@@ -1,28 +1,23 @@
-"""Metrics and the log of requests: cheap where requests pass, rendered where somebody looks.
+"""Metrics: cheap where requests pass, rendered where somebody looks.
 
-Above: every room that counts something. Below: core. On the path a figure is an attribute of a plain object, found by one
-dict lookup; `prometheus_client` sees it only when `/metrics` is scraped. (Its own counters and histograms cost 1 to 3 us
-an update, and a request makes about ten.) The log keeps the records of requests and encodes them in a thread.
-
-Nothing is labelled by key or caller, and the number of series is bounded. Neither content nor secrets come here.
+On the path a figure is an attribute of a plain object, found by one dict lookup; `prometheus_client` sees it only when
+`/metrics` is scraped. (Its own counters and histograms cost 1 to 3 us an update, and a request makes about ten.)
+Nothing is labelled by key or caller, and the number of series is bounded.
 """
 
-import sys
-import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
-from typing import Final, Literal, Protocol, TextIO
+from typing import Final, Literal
 
-import msgspec
-from msgspec import Struct
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from posthouse.core.money import NANO, format_nano
-from posthouse.core.usage import Usage, UsageSource
+from posthouse.core.money import NANO
+from posthouse.core.usage import Usage
+from posthouse.telemetry.log import RequestLog
+from posthouse.telemetry.model import Finished
 
 DURATIONS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 FIRST_TOKEN: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 6.0, 12.0, 30.0)
@@ -30,64 +25,8 @@ OVERHEAD: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0
 RATES: Final = (1.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 1000.0)
 _MAX_SERIES: Final = 5_000
 _MAX_ENDS: Final = 100
-_MAX_LOG_LINES: Final = 50_000
-_FLUSH_SECONDS: Final = 0.25
 
 AbortedBy = Literal["client", "upstream", "deadline", "drain"]
-
-
-class Figures(Protocol):
-    """The record of a finished request, as far as it is counted and logged (storage.rows.RequestRow)."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def key_id(self) -> str: ...
-    @property
-    def account_id(self) -> str: ...
-    @property
-    def operation(self) -> str: ...
-    @property
-    def model(self) -> str | None: ...
-    @property
-    def provider(self) -> str | None: ...
-    @property
-    def deployment(self) -> str | None: ...
-    @property
-    def stream(self) -> bool: ...
-    @property
-    def status(self) -> int: ...
-    @property
-    def error_code(self) -> str | None: ...
-    @property
-    def attempts(self) -> int: ...
-    @property
-    def cost(self) -> int | None: ...
-    @property
-    def currency(self) -> str | None: ...
-    @property
-    def ended_by(self) -> str: ...
-    @property
-    def usage_source(self) -> UsageSource | None: ...
-
-
-class Timing(Struct, frozen=True, gc=False):
-    """Seconds. `overhead` is what the house itself added: everything but the wait for the provider; None, as
-    `first_token`, where there was no answer. `at` is when it was over, since the epoch."""
-
-    at: float
-    duration: float
-    first_token: float | None
-    overhead: float | None
-
-
-class Finished(Struct, frozen=True, gc=False):
-    """A request that is over."""
-
-    record: Figures
-    usage: Usage
-    timing: Timing
-    key_name: str
 
 
 class Histogram:
@@ -323,119 +262,3 @@ def _count_tokens(classes: list[int], usage: Usage) -> None:
         classes[4] += usage.image_input
         classes[7] += usage.audio_output
         classes[8] += usage.image_output
-
-
-class RequestLog:
-    """One line a request, as JSON or as text, written by a thread. Lines that it cannot write in time are counted."""
-
-    def __init__(self, stream: TextIO | None = None, *, as_json: bool = True) -> None:
-        self._stream = stream if stream is not None else sys.stderr
-        self._as_json = as_json
-        self._waiting: list[Finished] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="request-log", daemon=True)
-        self.dropped = 0
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def add(self, done: Finished) -> None:
-        if len(self._waiting) < _MAX_LOG_LINES:
-            self._waiting.append(done)
-        else:
-            self.dropped += 1
-
-    def close(self) -> None:
-        """Writes what is left."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(5.0)
-        self.flush()
-
-    def flush(self) -> None:
-        lines, self._waiting = self._waiting, []
-        if not lines:
-            return
-        show = json_line if self._as_json else text_line
-        try:
-            self._stream.write("".join([show(done) for done in lines]))
-            self._stream.flush()
-        except (OSError, ValueError):  # the reader of our log is gone: no reason to stop serving
-            self.dropped += len(lines)
-
-    def _run(self) -> None:
-        while not self._stop.wait(_FLUSH_SECONDS):
-            self.flush()
-
-
-class _Line(Struct, omit_defaults=True):
-    ts: str
-    event: str
-    id: str
-    key: str
-    account: str
-    route: str
-    model: str
-    deployment: str
-    stream: bool
-    status: int
-    attempts: int
-    input_tokens: int
-    output_tokens: int
-    usage_source: str | None
-    cost: str | None
-    currency: str | None
-    ms: float
-    first_token_ms: float | None = None
-    cached_tokens: int = 0
-    reasoning_tokens: int = 0
-    error: str = ""
-    ended_by: str = "complete"
-
-
-_encode: Final = msgspec.json.Encoder().encode
-
-
-def json_line(done: Finished) -> str:
-    record, usage, timing = done.record, done.usage, done.timing
-    first = timing.first_token
-    line = _Line(
-        ts=_iso(timing.at),
-        event="request",
-        id=record.id,
-        key=record.key_id,
-        account=record.account_id,
-        route=record.operation,
-        model=record.model or "",
-        deployment=record.deployment or "",
-        stream=record.stream,
-        status=record.status,
-        attempts=record.attempts,
-        input_tokens=usage.total_input,
-        output_tokens=usage.total_output,
-        usage_source=record.usage_source,
-        cost=None if record.cost is None else format_nano(record.cost),
-        currency=record.currency,
-        ms=round(timing.duration * 1000, 2),
-        first_token_ms=None if first is None else round(first * 1000, 2),
-        cached_tokens=usage.cache_read,
-        reasoning_tokens=usage.reasoning,
-        error=record.error_code or "",
-        ended_by=record.ended_by,
-    )
-    return _encode(line).decode() + "\n"
-
-
-def text_line(done: Finished) -> str:
-    record, usage = done.record, done.usage
-    cost = "unpriced" if record.cost is None else f"{format_nano(record.cost)} {record.currency}"
-    tail = f" {record.error_code}" if record.error_code else ""
-    return (
-        f"{_iso(done.timing.at)} {record.status} {record.operation} {record.deployment or record.model or '-'} "
-        f"{usage.total_input}+{usage.total_output} tokens {cost} {done.timing.duration * 1000:.0f} ms "
-        f"key={done.key_name} {record.id}{tail}\n"
-    )
-
-
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
