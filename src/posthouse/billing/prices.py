@@ -7,7 +7,7 @@ where the seed has prices by time of day.
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -64,6 +64,14 @@ class Override(Struct, frozen=True):
     price: Price
 
 
+class PriceStep(Struct, frozen=True):
+    """One place that was asked for a price, in their order; at most one of them was `taken`."""
+
+    place: Literal["configuration", "self-hosted", "seed"]
+    taken: bool
+    detail: str
+
+
 class PriceLine:
     """The prices of one deployment over time."""
 
@@ -86,6 +94,41 @@ class PriceLine:
             self._until = self._since + self._step
             self._price = self._find(now)
         return self._price
+
+    def why(self, now: float) -> tuple[PriceStep, ...]:
+        """How `at` came to its answer, in words."""
+        steps: list[PriceStep] = []
+        named = " or ".join(repr(name) for name in self.key.names)
+        for override in reversed(self._overrides):
+            of = "any provider" if override.account is None else f"provider {override.account!r}"
+            since = f", from {override.price.effective_from}" if override.price.effective_from else ""
+            what = f"[[prices]] of {override.model!r} for {of}{since}"
+            if override.start > now:
+                steps.append(PriceStep("configuration", False, f"{what}: not yet in force"))
+            elif any(step.taken for step in steps):
+                steps.append(PriceStep("configuration", False, f"{what}: a newer or more specific one goes before it"))
+            else:
+                steps.append(PriceStep("configuration", True, what))
+        if not steps:
+            steps.append(PriceStep("configuration", False, f"no [[prices]] names {named} for {self.key.account!r}"))
+        found = any(step.taken for step in steps)
+        if self.key.free:
+            steps.append(PriceStep("self-hosted", not found, "this type of provider runs on your own machines: zero"))
+        else:
+            steps.append(PriceStep("seed", not found and self.at(now) is not None, self._why_seed()))
+        return tuple(steps)
+
+    def _why_seed(self) -> str:
+        key = self.key
+        if key.seed_provider is None:
+            return "the seed knows no prices of this type of provider"
+        names = " or ".join(repr(name) for name in key.seed_names)
+        header = self._seed.header
+        if self._rows is None:
+            return f"{header.source} {header.version} has no model of {key.seed_provider!r} that is named {names}"
+        return (
+            f"{header.source} {header.version} ({header.date}): {key.seed_provider}/{self._rows[0]}, found as {names}"
+        )
 
     def _find(self, now: float) -> Price | None:
         for override in reversed(self._overrides):

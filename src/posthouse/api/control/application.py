@@ -9,8 +9,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from posthouse import __version__
-from posthouse.api.control import keys, records
+from posthouse.api.control import catalog, configuration, keys, records
 from posthouse.api.control.parameters import PREFIX, only_known_query, services_of
+from posthouse.api.control.schemas import refusals
 from posthouse.api.server import credential_of
 from posthouse.api.services import Services
 from posthouse.core.errors import Forbidden, InvalidRequest, MethodNotAllowed, NotFound, PosthouseError
@@ -18,7 +19,7 @@ from posthouse.dialects.openai_errors import encode_error
 
 logger = logging.getLogger("posthouse.api")
 
-ROUTERS: tuple[APIRouter, ...] = (keys.router, records.router)
+ROUTERS: tuple[APIRouter, ...] = (keys.router, records.router, catalog.router, configuration.router)
 
 
 def create(services: Services) -> FastAPI:
@@ -30,6 +31,7 @@ def create(services: Services) -> FastAPI:
         redoc_url=None,
         openapi_url=None,  # FastAPI's own would be open to everybody
         dependencies=[Depends(require_admin), Depends(only_known_query)],
+        responses=refusals(400, 401, 403, 404, 503),
     )
     application.state.services = services
     for router in ROUTERS:

@@ -17,11 +17,12 @@ from posthouse.accounts.forms import (
 from posthouse.accounts.model import Page
 from posthouse.api.control.parameters import PREFIX, Form, In, Paged
 from posthouse.api.control.records import AccountName, account_id
+from posthouse.api.control.schemas import ACCOUNT_CHANGES, KEY_CHANGES, NEW_ACCOUNT, NEW_KEY, body
 
 router = APIRouter(prefix=PREFIX, tags=["keys"])
 
 
-@router.post("/keys", status_code=201)
+@router.post("/keys", status_code=201, openapi_extra=body(NEW_KEY))
 def create_key(services: In, form: Form) -> dict[str, Any]:
     """Makes a key. Its secret is in this answer and nowhere else."""
     return created_to_json(services.directory.create_key(new_key_of(form)), time.time())
@@ -38,11 +39,13 @@ def list_keys(services: In, page: Paged, account: AccountName = None) -> dict[st
 
 @router.get("/keys/{key_id}")
 def get_key(services: In, key_id: str) -> dict[str, Any]:
+    """One key, by its id."""
     return key_to_json(services.directory.get_key(key_id), time.time())
 
 
-@router.patch("/keys/{key_id}")
+@router.patch("/keys/{key_id}", openapi_extra=body(KEY_CHANGES))
 def update_key(services: In, key_id: str, form: Form) -> dict[str, Any]:
+    """Changes what the body names: what is absent stays, null takes away. Holds at once."""
     return key_to_json(services.directory.update_key(key_id, key_changes_of(form)), time.time())
 
 
@@ -52,8 +55,9 @@ def revoke_key(services: In, key_id: str) -> dict[str, Any]:
     return key_to_json(services.directory.revoke_key(key_id), time.time())
 
 
-@router.post("/accounts", status_code=201)
+@router.post("/accounts", status_code=201, openapi_extra=body(NEW_ACCOUNT))
 def create_account(services: In, form: Form) -> dict[str, Any]:
+    """Makes an owner of keys."""
     return account_to_json(services.directory.create_account(new_account_of(form)))
 
 
@@ -66,9 +70,11 @@ def list_accounts(services: In, page: Paged) -> dict[str, Any]:
 
 @router.get("/accounts/{account}")
 def get_account(services: In, account: str) -> dict[str, Any]:
+    """One account, by its id or its name."""
     return account_to_json(services.directory.get_account(account))
 
 
-@router.patch("/accounts/{account}")
+@router.patch("/accounts/{account}", openapi_extra=body(ACCOUNT_CHANGES))
 def update_account(services: In, account: str, form: Form) -> dict[str, Any]:
+    """As for keys; `disabled` stops every key of the account, or lets them work again."""
     return account_to_json(services.directory.update_account(account, account_changes_of(form)))

@@ -1,0 +1,96 @@
+"""The JSON schemas of request bodies, for the OpenAPI document. What holds is what `accounts/forms.py` and `rules.py`
+say (a test compares the members)."""
+
+from typing import Any, Final
+
+Schema = dict[str, Any]
+
+_NAME: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": 128}
+_LIMIT: Final[Schema] = {"type": ["integer", "null"], "minimum": 1}
+_LIMITS: Final[Schema] = {
+    "type": ["object", "null"],
+    "description": "Requests and tokens per minute, and requests at once; null is no limit of its own.",
+    "properties": {"rpm": _LIMIT, "tpm": _LIMIT, "concurrency": _LIMIT},
+    "additionalProperties": False,
+}
+_BUDGET: Final[Schema] = {
+    "type": ["object", "null"],
+    "description": "The most that may be spent in a period (UTC).",
+    "properties": {
+        "amount": {"type": ["string", "integer"], "examples": ["5.00"], "description": "A decimal string."},
+        "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
+        "period": {"enum": ["total", "day", "week", "month"], "default": "total"},
+    },
+    "required": ["amount", "currency"],
+    "additionalProperties": False,
+}
+_MODELS: Final[Schema] = {
+    "type": ["array", "null"],
+    "items": {"type": "string", "minLength": 1, "maxLength": 256},
+    "minItems": 1,
+    "description": "The only models that it may use; null is all.",
+}
+_EXPIRES_AT: Final[Schema] = {
+    "type": ["string", "number", "null"],
+    "description": "ISO 8601, UTC where no zone is said, or seconds since the epoch.",
+}
+
+
+def _object(properties: Schema, *required: str) -> Schema:
+    schema: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    return {**schema, "required": list(required)} if required else schema
+
+
+NEW_KEY: Final = _object(
+    {
+        "name": _NAME,
+        "account": {"type": ["string", "null"], "description": "Id or name; the account `default` without it."},
+        "models": _MODELS,
+        "budget": _BUDGET,
+        "limits": _LIMITS,
+        "expires_at": _EXPIRES_AT,
+    },
+    "name",
+)
+KEY_CHANGES: Final = _object(
+    {"name": _NAME, "models": _MODELS, "budget": _BUDGET, "limits": _LIMITS, "expires_at": _EXPIRES_AT}
+)
+NEW_ACCOUNT: Final = _object({"name": _NAME, "budget": _BUDGET, "limits": _LIMITS}, "name")
+ACCOUNT_CHANGES: Final = _object({"name": _NAME, "budget": _BUDGET, "limits": _LIMITS, "disabled": {"type": "boolean"}})
+
+ERROR: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+            "required": ["message", "type", "param", "code"],
+        }
+    },
+    "required": ["error"],
+}
+
+
+def body(schema: Schema) -> Schema:
+    """What `openapi_extra` wants for a JSON body."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def refusals(*statuses: int) -> dict[int | str, Schema]:
+    """What `responses` wants for errors in OpenAI's shape."""
+    content = {"application/json": {"schema": ERROR}}
+    return {status: {"description": _MEANINGS[status], "content": content} for status in statuses}
+
+
+_MEANINGS: Final = {
+    400: "The request is not valid; `param` names the field.",
+    401: "No key, or one that is not known.",
+    403: "A key that is not the admin's.",
+    404: "There is no such thing.",
+    503: "The database does not answer just now.",
+}
