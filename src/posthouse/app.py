@@ -34,7 +34,7 @@ from posthouse.billing.estimate import TokenCounter
 from posthouse.billing.ledger import Ledger
 from posthouse.billing.prices import PriceBook
 from posthouse.billing.recovery import expire_open
-from posthouse.core.errors import PosthouseError
+from posthouse.core.errors import ConfigError, PosthouseError
 from posthouse.core.ids import IdMaker
 from posthouse.gateway.model import GatewayOptions
 from posthouse.gateway.passage import Ledgers
@@ -56,10 +56,12 @@ from posthouse.upstream.pool import PoolLimits
 
 logger = logging.getLogger("posthouse")
 
-# FastAPI and Pydantic take 0.36 s to import, a third of what a cold start may take; nothing needs them before the socket
-# listens. Named by string, as uvicorn names applications: app stands above api, so no arrow is hidden. (docs/adr/0005)
+# FastAPI and Pydantic take 0.36 s to import, a third of what a cold start may take; nothing needs them before the
+# socket listens. Named by string, as uvicorn names applications: app stands above api, so no arrow is hidden.
+# (docs/adr/0005)
 CONTROL_PLANE: Final = "posthouse.api.control:create"
 _REFRESH_SECONDS: Final = 0.5
+_REPLAY_SECONDS: Final = 60.0
 
 
 class Posthouse:
@@ -132,7 +134,12 @@ class Posthouse:
         self._gauges()
 
     def _open_ledger(self) -> Ledger:
-        self.journal.wait_applied(60.0)  # what a former life left is part of every balance
+        # What a former life left is part of every balance, and ends of its holds must not meet holds expired before them.
+        if not self.journal.wait_applied(_REPLAY_SECONDS):
+            raise ConfigError(
+                "The records of the last run could not be moved into the database yet: see the log, mend the database, "
+                "and start again. Nothing is lost: they are in the journal of the data folder."
+            )
         expire_open(self.database, int(time.time() * 1000))
         balances = Balances()
         with self.database.read() as connection:
@@ -177,7 +184,9 @@ class Posthouse:
 
     # Life
 
-    async def serve(self, sockets: list[socket.socket] | None = None, started: Callable[[int], None] | None = None) -> None:
+    async def serve(
+        self, sockets: list[socket.socket] | None = None, started: Callable[[int], None] | None = None
+    ) -> None:
         """Until SIGTERM or SIGINT. `started` is called with the port once the socket listens."""
         await self.assemble()
         assert self.catalog is not None and self.gateway is not None
@@ -255,14 +264,24 @@ class Posthouse:
 
         self.telemetry.circuits(circuits)
         gauge = self.telemetry.gauge
-        gauge("journal_pending_bytes", "Written to the journal, not yet in the database.", lambda: journal.stats().pending_bytes)
-        gauge("journal_lag_seconds", "Age of the oldest record not yet in the database.", lambda: journal.stats().lag_seconds)
+        gauge(
+            "journal_pending_bytes",
+            "Written to the journal, not yet in the database.",
+            lambda: journal.stats().pending_bytes,
+        )
+        gauge(
+            "journal_lag_seconds",
+            "Age of the oldest record not yet in the database.",
+            lambda: journal.stats().lag_seconds,
+        )
         gauge("journal_rejected_records", "Records that the database refused.", lambda: journal.stats().rejected)
+        gauge("journal_repeated_ends", "Ends of holds that had ended before.", lambda: journal.stats().repeated)
+        gauge("journal_dropped_records", "Records that found no room; never money.", lambda: journal.stats().dropped)
 
 
 class HouseServer(Server):
-    """uvicorn's server, but a signal that asks for an orderly end is obeyed and done with: uvicorn raises it again after
-    the shutdown, so that the process would be seen to die of it instead of exiting with 0."""
+    """uvicorn's server, but a signal that asks for an orderly end is obeyed and done with: uvicorn raises it again
+    after the shutdown, so that the process would be seen to die of it instead of exiting with 0."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -279,11 +279,14 @@ def test_a_close_that_cannot_reach_the_database_leaves_the_lines_for_the_next_st
     assert dump(database) == expected(many(3))
 
 
-async def test_holds_of_one_turn_are_flushed_together_soon(database: Database, tmp_path: Path) -> None:
+async def test_holds_that_come_together_are_flushed_together_soon(database: Database, tmp_path: Path) -> None:
     writes: list[int] = []
+    loop = asyncio.get_running_loop()
+    written = asyncio.Event()
 
     def write(descriptor: int, data: bytes, offset: int) -> int:
         writes.append(data.count(b"\n"))
+        loop.call_soon_threadsafe(written.set)
         return os.pwrite(descriptor, data, offset)
 
     with journal_at(tmp_path / "journal", database, JournalOptions(write=write)) as journal:
@@ -291,7 +294,7 @@ async def test_holds_of_one_turn_are_flushed_together_soon(database: Database, t
             journal.append(*hold(number))
             journal.flush_soon()
         assert writes == []
-        await asyncio.sleep(0)
+        await asyncio.wait_for(written.wait(), 10)
         assert writes == [3]
     assert dump(database) == expected([hold(number) for number in range(3)])
 

@@ -19,6 +19,7 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 from msgspec import Struct
 from sqlalchemy import select
@@ -34,6 +35,8 @@ from posthouse.storage.tables import journal_position
 from posthouse.storage.writer import JournalOptions, Writer
 
 __all__ = ["Journal", "JournalOptions", "JournalStats"]
+
+_SOON: Final = 0.005
 
 Appliers = Mapping[str, Callable[[Database], Applier]]
 
@@ -85,16 +88,19 @@ class Journal:
         self._flush()
 
     def flush_soon(self) -> None:
-        """Flushes once the running loop is done with what is ready: one write for all the holds of one turn. A failure
-        shows in `healthy` and in the next `flush`."""
+        """Flushes within 5 ms, unless somebody else does before: a hold whose answer takes its time is then on the disk,
+        and one whose answer is quick goes there with its end, in one write. (A flush of its own for every hold took
+        5 us.) A failure shows in `healthy` and in the next `flush`."""
         if not self._soon:
             self._soon = True
-            asyncio.get_running_loop().call_soon(self._flush_now)
+            asyncio.get_running_loop().call_later(_SOON, self._flush_now)
 
     def _flush_now(self) -> None:
         self._soon = False
+        if self._writer is None:
+            return  # closed meanwhile, and flushed by that
         try:
-            self._flush()
+            self._writer.flush()
         except Unavailable:
             return  # kept, tried again; whoever needs it durable flushes for itself and is told
 
