@@ -5,15 +5,39 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import httpx2
 import uvloop
+from openai import DefaultHttpxClient, OpenAI
+from sqlalchemy import select
 
 from posthouse.app import Posthouse
+from posthouse.billing.model import Verification
+from posthouse.billing.verify import verify
 from posthouse.settings import Folders, load
+from posthouse.storage.tables import entries, holds, requests
+from tests.e2e.upstream import Upstream
+from tests.e2e.wire import Wire, eventually
 
-ADMIN_KEY = "sk-ph-admin-key-of-the-tests-0123456789"
+ADMIN_KEY: Final = "sk-ph-admin-key-of-the-tests-0123456789"
+# What tests want of every house, unless they say otherwise: no lines of requests, short pauses, a short drain.
+_USUAL: Final = {
+    "POSTHOUSE_ADMIN_KEY": ADMIN_KEY,
+    "POSTHOUSE_LOG_REQUESTS": "false",
+    "POSTHOUSE_SERVER_DRAIN_TIMEOUT": "2",
+    "POSTHOUSE_ROUTING_BACKOFF_BASE": "0.01",
+    "POSTHOUSE_ROUTING_BACKOFF_MAX": "0.02",
+}
+NANO: Final = 1_000_000_000
+
+
+class Stored(NamedTuple):
+    """What the database holds of one request: its record, its hold and its entries (leg 0, leg 1)."""
+
+    record: dict[str, Any]
+    hold: dict[str, Any] | None
+    entries: list[dict[str, Any]]
 
 
 class RunningHouse:
@@ -22,7 +46,7 @@ class RunningHouse:
     def __init__(self, folder: Path, config: str, environ: Mapping[str, str]) -> None:
         path = folder / "posthouse.toml"
         path.write_text(config)
-        variables = {"POSTHOUSE_ADMIN_KEY": ADMIN_KEY, **environ}
+        variables = {**_USUAL, **environ}
         given = {"config": str(path), "data": str(folder / "data"), "port": 0}
         self.loaded = load(given, variables, folder, Folders(folder, folder / "data"))
         self.house = Posthouse(self.loaded, variables)
@@ -58,31 +82,78 @@ class RunningHouse:
         self.port = port
         self._started.set()
 
-    # What tests ask most
+    # Clients
 
     def client(self, key: str = ADMIN_KEY) -> httpx2.Client:
         return httpx2.Client(
             base_url=self.base_url, headers={"authorization": f"Bearer {key}"}, timeout=20.0, trust_env=False
         )
 
-    def new_key(self, **wish: Any) -> str:
-        with self.client() as client:
-            answer = client.post("/admin/api/keys", json={"name": "test", **wish})
-            assert answer.status_code == 201, answer.text
-            key: str = answer.json()["key"]
-            return key
+    def openai(self, key: str = ADMIN_KEY, base: str = "/v1") -> OpenAI:
+        """OpenAI's own client, unchanged; close it."""
+        client = DefaultHttpxClient(trust_env=False)
+        return OpenAI(api_key=key, base_url=self.base_url + base, max_retries=0, timeout=20.0, http_client=client)
 
-    def record(self, request_id: str) -> dict[str, Any]:
-        with self.client() as client:
-            answer = client.get(f"/admin/api/requests/{request_id}")
-            assert answer.status_code == 200, answer.text
-            record: dict[str, Any] = answer.json()
-            return record
+    def wire(self, receive_buffer: int | None = None) -> Wire:
+        return Wire(self.port, receive_buffer)
 
-    def verify(self) -> dict[str, Any]:
+    # What tests ask most
+
+    def admin(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         with self.client() as client:
-            result: dict[str, Any] = client.get("/admin/api/ledger/verify").json()
+            answer = client.request(method, f"/admin/api{path}", json=body)
+            assert answer.is_success, answer.text
+            result: dict[str, Any] = answer.json()
             return result
+
+    def new_key(self, **wish: Any) -> str:
+        """The secret of a new key."""
+        key: str = self.admin("POST", "/keys", {"name": "test", **wish})["key"]
+        return key
+
+    # What was written down
+
+    def last_id(self) -> str:
+        """The id of the newest record; empty where there is none."""
+        return max((stored.record["id"] for stored in self.stored_since("")), default="")
+
+    def stored(self, request_id: str) -> Stored:
+        """All that is written about one request; waits until it has come to the database."""
+
+        def found() -> Stored | None:
+            return next((s for s in self.stored_since("") if s.record["id"] == request_id), None)
+
+        stored: Stored = eventually(found, f"no record of {request_id}")
+        return stored
+
+    def stored_since(self, last_id: str) -> list[Stored]:
+        """All requests after one, oldest first."""
+        assert self.house.journal.wait_applied(20)
+        with self.house.database.read() as connection:
+            records = connection.execute(select(requests).where(requests.c.id > last_id).order_by(requests.c.id))
+            rows = [dict(row) for row in records.mappings()]
+            kept = {
+                row["id"]: dict(row) for row in connection.execute(select(holds).where(holds.c.id > last_id)).mappings()
+            }
+            legs = select(entries).where(entries.c.hold_id > last_id).order_by(entries.c.leg)
+            entered = [dict(row) for row in connection.execute(legs).mappings()]
+        return [
+            Stored(row, kept.get(row["id"]), [leg for leg in entered if leg["hold_id"] == row["id"]]) for row in rows
+        ]
+
+    def only_since(self, last_id: str) -> Stored:
+        """The one request after `last_id`; waits until it is written down."""
+        found: list[Stored] = eventually(lambda: self.stored_since(last_id), "nothing was written down")
+        assert len(found) == 1, [stored.record for stored in found]
+        return found[0]
+
+    def verified(self) -> Verification:
+        """The ledger's verdict; every hold has ended and everything adds up."""
+        assert self.house.journal.wait_applied(20)
+        result = verify(self.house.database, 4_000_000_000.0)
+        assert result.ok, result.problems
+        assert result.holds_open == 0
+        return result
 
 
 @contextmanager
@@ -93,6 +164,24 @@ def running(folder: Path, config: str = "", environ: Mapping[str, str] | None = 
         yield house
     finally:
         house.stop()
+
+
+class Place(NamedTuple):
+    """A house and the provider behind it."""
+
+    house: RunningHouse
+    upstream: Upstream
+
+
+@contextmanager
+def place(
+    folder: Path, config: str = "", environ: Mapping[str, str] | None = None, models: str = '"m"', more: str = ""
+) -> Iterator[Place]:
+    """A house with one provider, `main`, whose models cost what PRICE says."""
+    with Upstream() as upstream:
+        whole = config + provider(upstream.base_url, models, more) + PRICE
+        with running(folder, whole, environ) as house:
+            yield Place(house, upstream)
 
 
 def provider(base_url: str, models: str = '"m"', more: str = "", name: str = "main") -> str:
@@ -108,10 +197,12 @@ models = [{models}]
 """
 
 
-PRICE = """
+# Nano-units for a token: 1,000 of input, 500 of cached input, 10,000 of output.
+PRICE: Final = """
 [[prices]]
 model = "m"
 currency = "USD"
 input = "1.00"
+cached_input = "0.50"
 output = "10.00"
 """

@@ -1,29 +1,65 @@
 """A provider made of scripts, on a loopback socket in a thread of its own: it says exactly the bytes that a test wants.
 
-A script is an async function of a `Visit`. The server runs the script of the model that the request names, else the one
-called `*`. Every visit is kept, with what was asked and whether the client closed first.
+A script is an async function of a `Visit`. The server runs the script of the model that the request names, else the
+one called `*`. Every visit is kept, with what was asked and when the gateway closed. A `Gate` lets a test hold a script
+at a point and let it go on; the usual scripts are in `answers.py`.
 """
 
 import asyncio
+import contextlib
 import json
 import socket
 import struct
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+WAIT = 20.0  # seconds: the bound of every wait; none should come near it
+
+
+class Gate:
+    """A point at which scripts wait until the test opens it. `reached` is set once one waits there."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._open = asyncio.Event()
+        self.reached = threading.Event()
+
+    def open(self) -> None:
+        """From the test's thread."""
+        self._loop.call_soon_threadsafe(self._open.set)
+
+    async def passed(self, visit: "Visit") -> None:
+        """Raises ConnectionResetError where the gateway leaves first."""
+        self.reached.set()
+        opened = asyncio.ensure_future(self._open.wait())
+        gone = asyncio.ensure_future(visit.gone.wait())
+        try:
+            done, _ = await asyncio.wait({opened, gone}, timeout=WAIT, return_when=asyncio.FIRST_COMPLETED)
+            if opened not in done:
+                raise ConnectionResetError("the gateway left" if gone in done else "nobody opened the gate")
+        finally:
+            opened.cancel()
+            gone.cancel()
+
 
 class Visit:
-    """One request that came, and the means to answer it byte by byte."""
+    """One request that came, and the means to answer it byte by byte.
 
-    def __init__(self, head: str, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    `left` is set, and `left_at` is the monotonic time, when the gateway has closed the connection; `sent` counts the
+    bytes that the kernel has taken.
+    """
+
+    def __init__(self, head: str, body: bytes, writer: asyncio.StreamWriter, gone: asyncio.Event) -> None:
         self.head = head
         self.body = body
-        self.reader = reader
         self.writer = writer
-        self.closed_by_client = asyncio.Event()
-        self.left_at: float | None = None
-        self.done = False
+        self.gone = gone
+        self.left = threading.Event()
+        self.left_at = 0.0
+        self.sent = 0
+        self.done = threading.Event()
 
     @property
     def path(self) -> str:
@@ -38,14 +74,21 @@ class Visit:
     def json(self) -> Any:
         return json.loads(self.body)
 
+    def note_left(self) -> None:
+        if not self.left.is_set():
+            self.left_at = time.monotonic()
+            self.left.set()
+
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
         await self.writer.drain()
+        self.sent += len(data)
 
     async def whole(self, body: bytes | dict[str, Any], status: int = 200, extra: str = "") -> None:
-        """A whole JSON answer."""
+        """A whole JSON answer. `extra` is complete header lines."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        head = f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\n{extra}\r\n"
+        kind = "" if "content-type" in extra else "content-type: application/json\r\n"
+        head = f"HTTP/1.1 {status} X\r\n{kind}content-length: {len(data)}\r\n{extra}\r\n"
         await self.send(head.encode() + data)
 
     async def start_stream(self) -> None:
@@ -61,161 +104,144 @@ class Visit:
     async def end_stream(self) -> None:
         await self.send(b"0\r\n\r\n")
 
+    def close(self) -> None:
+        """Closes in good order, with whatever has been said until now."""
+        self.writer.close()
+
     def reset(self) -> None:
         """Closes with RST."""
         sock = self.writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with socket.socket(fileno=socket.dup(sock.fileno())) as raw:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
-
-    async def until_client_leaves(self, timeout: float = 10.0) -> None:
-        await asyncio.wait_for(self.closed_by_client.wait(), timeout)
 
 
 Script = Callable[[Visit], Awaitable[None]]
 
 
+class _Connection(asyncio.StreamReaderProtocol):
+    """Notes the moment at which the gateway closes, whatever the script is doing then."""
+
+    def __init__(self, serve: Callable[["_Connection"], Awaitable[None]]) -> None:
+        self.reader = asyncio.StreamReader()
+        self.gone = asyncio.Event()
+        self.visit: Visit | None = None
+        super().__init__(self.reader, self._connected)
+        self._serve = serve
+        self.writer: asyncio.StreamWriter | None = None
+
+    async def _connected(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        await self._serve(self)
+
+    def eof_received(self) -> bool | None:
+        self._left()
+        return super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._left()
+        super().connection_lost(exc)
+
+    def _left(self) -> None:
+        self.gone.set()
+        if self.visit is not None:
+            self.visit.note_left()
+
+
 class Upstream:
-    """Use as a context manager. `scripts` may be changed while it runs."""
+    """Use as a context manager. `scripts` may be changed while it runs; `accepted` counts connections."""
 
     def __init__(self) -> None:
         self.scripts: dict[str, Script] = {}
         self.visits: list[Visit] = []
+        self.accepted = 0
         self.port = 0
+        self._arrived = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upstream", daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._faults: list[BaseException] = []
 
     @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
 
+    def gate(self) -> Gate:
+        return Gate(self._loop)
+
+    def visit(self, number: int = -1) -> Visit:
+        """A visit by its number since the last `forget`; waits until it has come."""
+        needed = number + 1 if number >= 0 else 1
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: len(self.visits) >= needed, WAIT), "nobody came"
+            return self.visits[number]
+
+    def forget(self) -> None:
+        with self._arrived:
+            self.visits.clear()
+
     def __enter__(self) -> "Upstream":
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(WAIT)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            self._loop.run_until_complete(asyncio.wait(self._tasks))
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        self._loop.close()
+        self._thread.join(WAIT)
+        assert not self._thread.is_alive()
+        assert self._faults == []  # a script that is wrong must not pass for an upstream that is
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        loop = self._loop
+        asyncio.set_event_loop(loop)
+        server = loop.run_until_complete(loop.create_server(lambda: _Connection(self._serve), "127.0.0.1", 0))
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
-        self._loop.run_forever()
+        loop.run_forever()
         server.close()
+        loop.run_until_complete(self._finish())
+        loop.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _finish(self) -> None:
+        tasks = [*self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.get_running_loop().shutdown_asyncgens()
+
+    async def _serve(self, connection: _Connection) -> None:
         task = asyncio.current_task()
         assert task is not None
+        assert connection.writer is not None
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.accepted += 1
         try:
-            while await self._one(reader, writer):
-                pass
+            while not connection.writer.is_closing():
+                await self._answer_one(connection, connection.writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
+        except Exception as fault:  # the top of a task: shown when the upstream is left
+            self._faults.append(fault)
         finally:
-            writer.close()
+            self._tasks.discard(task)
+            connection.writer.close()
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+                await connection.writer.wait_closed()
 
-    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _answer_one(self, connection: _Connection, writer: asyncio.StreamWriter) -> None:
+        reader = connection.reader
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        visit = Visit(head, b"", reader, writer)
-        length = int(visit.headers.get("content-length", "0"))
-        visit.body = await reader.readexactly(length)
-        self.visits.append(visit)
+        visit = Visit(head, b"", writer, connection.gone)
+        visit.body = await reader.readexactly(int(visit.headers.get("content-length", "0")))
+        connection.visit = visit
+        if connection.gone.is_set():
+            visit.note_left()
         model = str(visit.json.get("model", "*")) if visit.body else visit.path
-        script = self.scripts.get(model) or self.scripts["*"]
-        watcher = asyncio.ensure_future(self._watch(visit))
+        with self._arrived:
+            self.visits.append(visit)
+            self._arrived.notify_all()
         try:
-            await script(visit)
+            await (self.scripts.get(model) or self.scripts["*"])(visit)
         finally:
-            watcher.cancel()
-            await asyncio.gather(watcher, return_exceptions=True)
-        visit.done = True
-        return not writer.is_closing()
-
-    async def _watch(self, visit: Visit) -> None:
-        """The reader sees the end of file the moment the gateway closes."""
-        while not visit.reader.at_eof():
-            if not visit.writer.transport.is_closing() and not visit.reader._buffer:  # type: ignore[attr-defined]
-                await visit.reader._wait_for_data("watch")  # type: ignore[attr-defined]
-            else:
-                break
-        visit.left_at = asyncio.get_running_loop().time()
-        visit.closed_by_client.set()
-
-
-def completion(text: str = "Hello there", **more: Any) -> dict[str, Any]:
-    """A whole chat.completion; `usage=None` leaves the usage out."""
-    usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
-    body: dict[str, Any] = {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1_700_000_000,
-        "model": "upstream-model",
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": text, "refusal": None},
-                "logprobs": None,
-                "finish_reason": "stop",
-            }
-        ],
-        "usage": usage,
-    }
-    body.update(more)
-    if body["usage"] is None:
-        del body["usage"]
-    return body
-
-
-def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **more: Any) -> dict[str, Any]:
-    """A chat.completion.chunk with one choice; with `delta=None` and no finish, one without choices."""
-    choices = [] if delta is None and finish is None else [{"index": 0, "delta": delta or {}, "finish_reason": finish}]
-    body: dict[str, Any] = {
-        "id": "chatcmpl-1",
-        "object": "chat.completion.chunk",
-        "created": 1_700_000_000,
-        "model": "upstream-model",
-        "choices": choices,
-    }
-    body.update(more)
-    return body
-
-
-USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
-
-
-def answers(body: dict[str, Any], status: int = 200, extra: str = "") -> Script:
-    async def script(visit: Visit) -> None:
-        await visit.whole(body, status, extra)
-
-    return script
-
-
-def streams(words: list[str], usage: dict[str, Any] | None = USAGE, *, finish: str | None = "stop", done: bool = True) -> Script:
-    """A well-behaved stream of words; the usage chunk as the vendor's document says."""
-
-    async def script(visit: Visit) -> None:
-        await visit.start_stream()
-        await visit.event(chunk({"role": "assistant", "content": ""}))
-        for word in words:
-            await visit.event(chunk({"content": word}))
-        if finish is not None:
-            await visit.event(chunk({}, finish))
-        if usage is not None:
-            await visit.event(chunk(None, usage=usage))
-        if done:
-            await visit.event("[DONE]")
-        await visit.end_stream()
-
-    return script
+            visit.done.set()
