@@ -68,6 +68,15 @@ def test_what_was_spent_long_ago_counts_for_a_total_only(stored: StoredHouse) ->
     stored.hold(caller(usd(20, "month")), 18)
 
 
+@pytest.mark.parametrize("days", [1, 31, 39, 40, 41])
+def test_what_was_spent_is_loaded_once_however_old_it_is(days: int, stored: StoredHouse) -> None:
+    stored.settle(stored.hold(caller()), 15)
+    stored.journal.flush()
+    stored.clock.now += days * 86_400
+    stored.restart()
+    assert stored.ledger._balances.purse("key_1", "USD").total == 15
+
+
 def test_currencies_are_remembered_apart(stored: StoredHouse) -> None:
     yuan = type(PRICE)("CNY", "test", "m", PRICE.rates)
     stored.settle(stored.hold(caller(), 10, "CNY"), 9, yuan)

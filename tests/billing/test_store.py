@@ -7,6 +7,7 @@ import pytest
 
 from posthouse.billing.store import (
     GROUPS,
+    GroupBy,
     HoldRecord,
     Page,
     RequestFilter,
@@ -77,9 +78,9 @@ def test_usage_by_day_is_cut_by_utc_and_shows_dates(kept: StoredHouse) -> None:
 
 
 @pytest.mark.parametrize("group_by", GROUPS)
-def test_every_grouping_counts_every_request_once(group_by: str, kept: StoredHouse) -> None:
+def test_every_grouping_counts_every_request_once(group_by: GroupBy, kept: StoredHouse) -> None:
     with kept.database.read() as connection:
-        rows, _ = usage(connection, group_by)  # type: ignore[arg-type]
+        rows, _ = usage(connection, group_by)
     assert sum(row.requests for row in rows) == 10
     assert sum(row.cost for row in rows if row.currency == "USD") == 91
     assert sum(row.input_tokens for row in rows) == 99
@@ -87,11 +88,10 @@ def test_every_grouping_counts_every_request_once(group_by: str, kept: StoredHou
 
 
 @pytest.mark.parametrize("group_by", GROUPS)
-def test_usage_is_paged_by_whole_groups(group_by: str, kept: StoredHouse) -> None:
+def test_usage_is_paged_by_whole_groups(group_by: GroupBy, kept: StoredHouse) -> None:
     with kept.database.read() as connection:
-        whole, _ = usage(connection, group_by)  # type: ignore[arg-type]
-    paged = pages(kept.database, lambda connection, page: usage(connection, group_by, page=page), 1)  # type: ignore[arg-type]
-    assert paged == whole
+        whole, _ = usage(connection, group_by)
+    assert pages(kept.database, lambda connection, page: usage(connection, group_by, page=page), 1) == whole
 
 
 def test_usage_of_a_span_includes_its_start_and_not_its_end(kept: StoredHouse) -> None:

@@ -158,14 +158,15 @@ def _spend_problems(connection: Connection) -> list[Problem]:
     folded: dict[tuple[str, int, str], int] = {}
     days: dict[int, int] = {}
     day = holds.c.created_at // DAY_MS
-    for subject in (holds.c.key_id, holds.c.account_id):
-        for subject_id, number, currency, amount in connection.execute(
-            select(subject, day, _debit.c.currency, func.sum(_debit.c.amount))
-            .select_from(_debit.join(holds, _TO_DEBIT))
-            .group_by(subject, day, _debit.c.currency)
-        ):
-            if number not in days:
-                days[number] = day_of(number * DAY_MS).number
+    rows = connection.execute(
+        select(holds.c.key_id, holds.c.account_id, day, _debit.c.currency, func.sum(_debit.c.amount))
+        .select_from(_debit.join(holds, _TO_DEBIT))
+        .group_by(holds.c.key_id, holds.c.account_id, day, _debit.c.currency)
+    )
+    for key_id, account_id, number, currency, amount in rows:
+        if number not in days:
+            days[number] = day_of(number * DAY_MS).number
+        for subject_id in (key_id, account_id):
             key = (subject_id, days[number], currency)
             folded[key] = folded.get(key, 0) + int(amount)
     problems = []
