@@ -1,13 +1,29 @@
-"""The command `posthouse`. Exit codes: 0 done, 1 failed, 2 bad use."""
+"""The command `posthouse`. Exit codes: 0 done, 1 failed, 2 bad use.
+
+Above: people and scripts. Below: the composition root and the rooms. Each file is a group of commands; what they print
+is `output.py`, what they open is `workbench.py`.
+"""
 
 import typer
 
+from posthouse.cli import accounts, configuration, keys, market, records
+from posthouse.cli.doctor import doctor
 from posthouse.cli.serve import serve
 
 app = typer.Typer(
     name="posthouse", help="One gateway in front of every model provider.", no_args_is_help=True, add_completion=False
 )
 app.command()(serve)
+app.add_typer(keys.app, name="keys")
+app.add_typer(accounts.app, name="accounts")
+app.add_typer(market.providers, name="providers")
+app.add_typer(market.models, name="models")
+app.add_typer(market.prices, name="prices")
+app.command(help="What was consumed and what it cost, by group.")(records.usage)
+app.add_typer(records.ledger, name="ledger")
+app.add_typer(configuration.app, name="config")
+app.command()(doctor)
+app.add_typer(records.db, name="db")
 
 
 @app.callback()

@@ -1,0 +1,91 @@
+"""`posthouse keys`: the credentials that applications use."""
+
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from posthouse.accounts.forms import created_to_json, key_to_json, new_key_of
+from posthouse.accounts.model import PAGE_LIMIT, Key, Page
+from posthouse.accounts.service import Directory
+from posthouse.cli.options import Account, AsJson, BudgetText, Concurrency, Config, Data, Rpm, Tpm, budget_of
+from posthouse.cli.output import reporting, say, show_json, show_listing
+from posthouse.cli.workbench import opened_books
+
+app = typer.Typer(help="Keys, which applications call with.", no_args_is_help=True)
+
+
+@app.command(help="Make a key. Its secret is printed once and kept nowhere.")
+def create(  # noqa: PLR0913
+    *,
+    name: Annotated[str, typer.Option(help="What the key is for.")],
+    account: Account = None,
+    model: Annotated[list[str] | None, typer.Option(help="A model that it may use; repeat it. All without.")] = None,
+    budget: BudgetText = None,
+    rpm: Rpm = None,
+    tpm: Tpm = None,
+    concurrency: Concurrency = None,
+    expires: Annotated[str | None, typer.Option(help="When it ends: an ISO 8601 day or time.")] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Size: the parameters of a command are its options."""
+    with reporting(), opened_books(config, data) as books:
+        body = {
+            "name": name,
+            "account": account,
+            "models": model or None,
+            "budget": budget_of(budget),
+            "limits": {"rpm": rpm, "tpm": tpm, "concurrency": concurrency},
+            "expires_at": expires,
+        }
+        created = books.directory().create_key(new_key_of(body))
+    if as_json:
+        show_json(created_to_json(created, time.time()))
+    else:
+        say(f"{created.secret}\n\nThis is the key {created.key.id} ({created.key.name}), shown this once: keep it.")
+
+
+@app.command("list")
+def list_(
+    account: Annotated[str | None, typer.Option(help="Only those of this account, by id or name.")] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """List keys, the newest first, revoked ones too."""
+    with reporting(), opened_books(config, data) as books:
+        directory = books.directory()
+        within = None if account is None else directory.get_account(account).id
+        now = time.time()
+        rows: list[dict[str, Any]] = [key_to_json(key, now) for key in _all(directory, within)]
+    columns = ("id", "name", "hint", "account_name", "status", "models", "budget", "limits", "expires_at")
+    if not as_json:
+        rows = [{**row, "models": row["models"] or "all"} for row in rows]
+    show_listing(rows, columns, as_json=as_json, empty="No keys yet. Make one: posthouse keys create --name my-app")
+
+
+@app.command()
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="The key's id, as `keys list` shows it.")],
+    as_json: AsJson = False,
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """End a key for good; a running server refuses it within a second."""
+    with reporting(), opened_books(config, data) as books:
+        key = books.directory().revoke_key(key_id)
+    if as_json:
+        show_json(key_to_json(key, time.time()))
+    else:
+        say(f"The key {key.id} ({key.name}) is revoked.")
+
+
+def _all(directory: Directory, within: str | None) -> Iterator[Key]:
+    page: Page | None = Page(PAGE_LIMIT)
+    while page is not None:
+        listing = directory.list_keys(page, within)
+        yield from listing.items
+        page = None if listing.next is None else Page(PAGE_LIMIT, listing.next)

@@ -1,0 +1,198 @@
+"""`posthouse providers`, `models` and `prices`: what there is to ask, and what it costs, as this machine sees it."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from posthouse.billing.prices import PriceBook
+from posthouse.cli.options import AsJson, Config, Data
+from posthouse.cli.output import FAILED, cell, reporting, say, show_json, show_listing, table
+from posthouse.cli.workbench import Market, open_market
+from posthouse.core.errors import NotFound
+from posthouse.gateway.forms import explanation_to_json, priced_to_json
+from posthouse.gateway.pricing import Pricing
+from posthouse.providers.model import Provider
+from posthouse.providers.registry import load as load_registry
+from posthouse.routing.check import check_provider
+from posthouse.routing.forms import check_to_json, model_to_json, offer_to_json
+
+providers = typer.Typer(help="Provider accounts: who answers.", no_args_is_help=True)
+models = typer.Typer(help="Models: what there is to ask.", no_args_is_help=True)
+prices = typer.Typer(help="Prices: what it costs.", no_args_is_help=True)
+
+T = TypeVar("T")
+
+
+def visit(work: Callable[[Market], Awaitable[T]], config: Path | None, data: Path | None) -> T:
+    """Does `work` with the providers reached, and closes what it opened."""
+
+    async def inside() -> T:
+        market = await open_market(config, data)
+        try:
+            return await work(market)
+        finally:
+            await market.client.aclose()
+
+    return asyncio.run(inside())
+
+
+@providers.command("list")
+def list_providers(
+    types: Annotated[bool, typer.Option("--types", help="Every type of provider that there is, instead.")] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """List the configured providers: those of the file, else those that variables or this machine offer."""
+    if types:
+        rows = [type_to_json(row) for row in load_registry().rows]
+        columns: tuple[str, ...] = ("type", "title", "variables", "base_url", "embeddings", "lists_models")
+    else:
+
+        async def offers(market: Market) -> list[dict[str, Any]]:
+            return [offer_to_json(offer) for offer in market.offers]
+
+        with reporting():
+            rows = visit(offers, config, data)
+        columns = ("name", "type", "base_url", "credential", "models", "priority", "weight", "proxy")
+        if not as_json:
+            rows = [{**row, "models": row["models"] or "its own list"} for row in rows]
+    show_listing(rows, columns, as_json=as_json, empty="No providers.")
+
+
+@providers.command("test")
+def test_providers(
+    names: Annotated[list[str] | None, typer.Argument(help="Their names; all without.", metavar="[NAME]...")] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Ask providers now, which costs nothing: are they reached, are their credentials taken. 1 where one fails."""
+
+    async def checks(market: Market) -> list[dict[str, Any]]:
+        known = {offer.account.name: offer for offer in market.offers}
+        for name in names or ():
+            if name not in known:
+                raise NotFound(f"There is no provider named {name}; there are {', '.join(known)}.")
+        chosen = names or list(known)
+        results = await asyncio.gather(*(check_provider(known[name]) for name in chosen))
+        return [check_to_json(name, result) for name, result in zip(chosen, results, strict=True)]
+
+    with reporting():
+        rows = visit(checks, config, data)
+    columns = ("name", "ok", "latency_ms", "models", "problem", "remedy")
+    show_listing(rows, columns, as_json=as_json, empty="No providers.")
+    if not all(row["ok"] for row in rows):
+        raise typer.Exit(FAILED)
+
+
+@models.command("list")
+def list_models(as_json: AsJson = False, config: Config = None, data: Data = None) -> None:
+    """List public names and who serves each; providers are asked for their lists."""
+
+    async def listed(market: Market) -> list[dict[str, Any]]:
+        catalog = await market.catalog()
+        return [model_to_json(model, catalog, {}) for model in catalog.listed()]
+
+    with reporting():
+        rows = visit(listed, config, data)
+    if as_json:
+        show_json({"data": rows, "next": None})
+        return
+    shown = [
+        {
+            "model": row["id"],
+            "served_by": [candidate["deployment"] for candidate in row["candidates"]],
+            "operations": sorted({name for candidate in row["candidates"] for name in candidate["operations"]}),
+        }
+        for row in rows
+    ]
+    show_listing(shown, ("model", "served_by", "operations"), as_json=False, empty="No models.")
+
+
+@prices.command("list")
+def list_prices(
+    model: Annotated[str | None, typer.Option(help="Only those behind this name.")] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """List what each deployment costs now, per million tokens."""
+
+    async def priced(market: Market) -> list[dict[str, Any]]:
+        catalog = await market.catalog()
+        pricing = Pricing(PriceBook(market.loaded.settings.prices))
+        now = time.time()
+        found = catalog.deployments() if model is None else catalog.candidates(model)
+        return [priced_to_json(one.deployment, pricing.at(one.deployment, now)) for one in found]
+
+    with reporting():
+        rows = visit(priced, config, data)
+    if as_json:
+        show_json({"data": rows, "next": None})
+        return
+    shown = [{"deployment": row["deployment"], **_rates(row["price"])} for row in rows]
+    columns = ("deployment", "input", "cache_read", "output", "currency", "source")
+    show_listing(shown, columns, as_json=False, empty="No models, so no prices.")
+
+
+@prices.command("explain")
+def explain_price(
+    model: Annotated[str, typer.Argument(help="A model's name, a route's, or a deployment's id.")],
+    as_json: AsJson = False,
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Say which price applies to a model at each of its providers, and why."""
+
+    async def explained(market: Market) -> list[dict[str, Any]]:
+        catalog = await market.catalog()
+        book = PriceBook(market.loaded.settings.prices)
+        found = catalog.candidates(model)
+        if not found:
+            raise NotFound(f"No provider serves a model named {model}; `posthouse models list` shows what there is.")
+        return [explanation_to_json(one.deployment, book, time.time()) for one in found]
+
+    with reporting():
+        rows = visit(explained, config, data)
+    if as_json:
+        show_json({"model": model, "data": rows, "next": None})
+        return
+    for row in rows:
+        say(row["deployment"])
+        price = row["price"]
+        if price is None:
+            say("  no price is known: callers with a budget are refused (billing.unpriced)")
+        else:
+            rates = [[name, amount] for name, amount in price["per_million"].items()]
+            say(_indented(table(("class", f"{price['currency']} per million"), rates)))
+        for step in row["steps"]:
+            say(f"  {'->' if step['taken'] else '  '} {step['place']}: {step['detail']}")
+
+
+def type_to_json(row: Provider) -> dict[str, Any]:
+    """A type of provider, as `providers list --types` shows it."""
+    return {
+        "type": row.name,
+        "aliases": list(row.aliases),
+        "title": row.title,
+        "variables": [name for name in (*row.env, row.base_url_env) if name],
+        "base_url": row.base_url,
+        "embeddings": row.embeddings_path is not None,
+        "lists_models": row.models_path is not None,
+        "docs": row.docs,
+    }
+
+
+def _rates(price: dict[str, Any] | None) -> dict[str, Any]:
+    if price is None:
+        return {"source": "unknown"}
+    return {**price["per_million"], "currency": price["currency"], "source": cell(price["source"])}
+
+
+def _indented(text: str) -> str:
+    return "\n".join("  " + line for line in text.splitlines())

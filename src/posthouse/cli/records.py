@@ -1,0 +1,90 @@
+"""`posthouse usage`, `ledger` and `db`: what happened, whether it adds up, and where it is kept."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from posthouse.app import open_database
+from posthouse.billing import store
+from posthouse.billing.forms import span_of, usage_to_json, verification_to_json
+from posthouse.billing.verify import verify
+from posthouse.cli.options import AsJson, Config, Data
+from posthouse.cli.output import FAILED, reporting, say, show_json, show_listing
+from posthouse.cli.workbench import opened_books, read_settings, settled_books
+from posthouse.storage.migrations.revisions import HEAD
+
+ledger = typer.Typer(help="The ledger: does the money add up.", no_args_is_help=True)
+db = typer.Typer(help="The database.", no_args_is_help=True)
+
+
+def usage(  # noqa: PLR0913
+    *,
+    by: Annotated[store.GroupBy, typer.Option(help="What the rows stand for.")] = "model",
+    start: Annotated[str | None, typer.Option("--from", help="First day or time (ISO 8601, UTC).")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="The day or time after the last one.")] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Size: the parameters of a command are its options."""
+    with reporting():
+        span = span_of(start, end)
+        rows: list[dict[str, Any]] = []
+        with settled_books(config, data) as books, books.database.read() as connection:
+            page: store.Page | None = store.Page(store.MAX_PAGE)
+            while page is not None:
+                found, following = store.usage(connection, by, span, page)
+                rows += [usage_to_json(row, by) for row in found]
+                page = None if following is None else store.Page(store.MAX_PAGE, following)
+    columns = (by, "requests", "input_tokens", "cached_input_tokens", "output_tokens", "cost", "currency")
+    show_listing(rows, (*columns, "by_source"), as_json=as_json, empty="Nothing was used.")
+
+
+@ledger.command("verify")
+def verify_ledger(as_json: AsJson = False, config: Config = None, data: Data = None) -> None:
+    """Check that the money adds up: sums are zero, every hold ended once, records equal entries. 1 where not."""
+    with reporting(), settled_books(config, data) as books:
+        found = verify(books.database, time.time())
+    if as_json:
+        show_json(verification_to_json(found))
+    else:
+        say(f"{'ok' if found.ok else 'NOT OK'}: {found.holds_open} holds open, {len(found.problems)} problems")
+        for problem in found.problems:
+            say(f"  {problem.rule}  {problem.id}: {problem.detail}")
+        if found.truncated:
+            say("  ... and more")
+    if not found.ok:
+        raise typer.Exit(FAILED)
+
+
+@db.command()
+def upgrade(as_json: AsJson = False, config: Config = None, data: Data = None) -> None:
+    """Make the database, or bring it to this version's schema. `serve` does the same when it starts."""
+    with reporting(), opened_books(config, data) as books:
+        name = books.database.name
+    if as_json:
+        show_json({"database": name, "schema": HEAD})
+    else:
+        say(f"{name} has schema {HEAD}.")
+
+
+@db.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="The file to write; it must not exist yet.")],
+    as_json: AsJson = False,
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Copy a SQLite database while it is in use, whole and consistent."""
+    with reporting():
+        database = open_database(read_settings(config, data).settings)
+        try:
+            database.backup(target)
+        finally:
+            database.close()
+    if as_json:
+        show_json({"file": str(target), "bytes": target.stat().st_size})
+    else:
+        say(f"{target}: {target.stat().st_size} bytes")
