@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import httpx2
 import uvloop
 from openai import DefaultHttpxClient, OpenAI
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from posthouse.app import Posthouse
 from posthouse.billing.model import Verification
@@ -115,13 +115,15 @@ class RunningHouse:
 
     def last_id(self) -> str:
         """The id of the newest record; empty where there is none."""
-        return max((stored.record["id"] for stored in self.stored_since("")), default="")
+        assert self.house.journal.wait_applied(20)
+        with self.house.database.read() as connection:
+            return str(connection.execute(select(func.max(requests.c.id))).scalar() or "")
 
     def stored(self, request_id: str) -> Stored:
         """All that is written about one request; waits until it has come to the database."""
 
         def found() -> Stored | None:
-            return next((s for s in self.stored_since("") if s.record["id"] == request_id), None)
+            return next((one for one in self.stored_since(request_id[:-1]) if one.record["id"] == request_id), None)
 
         stored: Stored = eventually(found, f"no record of {request_id}")
         return stored
