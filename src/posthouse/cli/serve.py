@@ -10,7 +10,9 @@ import uvloop
 
 from posthouse import __version__
 from posthouse.app import Posthouse, configure_logging
-from posthouse.core.errors import PosthouseError
+from posthouse.cli.options import Config, Data
+from posthouse.cli.output import reporting
+from posthouse.cli.sockets import bound
 from posthouse.settings import load
 
 Option = typer.Option
@@ -19,28 +21,23 @@ Option = typer.Option
 def serve(
     host: Annotated[str | None, Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, Option(help="Port to listen on; 0 takes any free one.")] = None,
-    config: Annotated[Path | None, Option(help="The configuration file.")] = None,
-    data: Annotated[Path | None, Option(help="The data folder.")] = None,
+    config: Config = None,
+    data: Data = None,
 ) -> None:
     """Start the gateway."""
     given = {"host": host, "port": port, "config": config, "data": data}
-    try:
+    with reporting():
         loaded = load(given, os.environ, Path.cwd())
         configure_logging(loaded.settings)
+        server = loaded.settings.server
+        sockets = bound(server.host, server.port)
         house = Posthouse(loaded, os.environ)
-    except PosthouseError as error:
-        sys.stderr.write(f"posthouse: {error.message}\n")
-        raise typer.Exit(1) from None
 
-    def started(actual: int) -> None:
-        sys.stdout.write(greeting(house, loaded.settings.server.host, actual))
-        sys.stdout.flush()
+        def started(actual: int) -> None:
+            sys.stdout.write(greeting(house, server.host, actual))
+            sys.stdout.flush()
 
-    try:
-        uvloop.run(house.serve(started=started))
-    except PosthouseError as error:
-        sys.stderr.write(f"posthouse: {error.message}\n")
-        raise typer.Exit(1) from None
+        uvloop.run(house.serve(sockets, started))
 
 
 def greeting(house: Posthouse, host: str, port: int) -> str:
