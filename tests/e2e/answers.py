@@ -1,8 +1,9 @@
 """What a provider usually says: bodies, chunks, and scripts for `upstream.py`."""
 
+import json
 from typing import Any, Final
 
-from tests.e2e.upstream import Script, Visit
+from tests.e2e.upstream import Gate, Script, Visit
 
 USAGE: Final = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
 ZERO: Final = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
@@ -69,6 +70,10 @@ def fault(message: str, **more: Any) -> dict[str, Any]:
     return {"error": {"message": message, "type": "server_error", "param": None, "code": None, **more}}
 
 
+def _text(event: dict[str, Any] | str) -> bytes:
+    return (event if isinstance(event, str) else json.dumps(event)).encode()
+
+
 def answers(body: bytes | dict[str, Any], status: int = 200, extra: str = "") -> Script:
     async def script(visit: Visit) -> None:
         await visit.whole(body, status, extra)
@@ -77,16 +82,14 @@ def answers(body: bytes | dict[str, Any], status: int = 200, extra: str = "") ->
 
 
 def frames(*events: dict[str, Any] | str | bytes) -> Script:
-    """A stream of just these events, ended in good order; bytes go as they are."""
+    """A stream of just these events, the end of its body together with the last; bytes go as they are."""
+    *first, last = [event if isinstance(event, bytes) else b"data: %b\n\n" % _text(event) for event in events]
 
     async def script(visit: Visit) -> None:
         await visit.start_stream()
-        for event in events:
-            if isinstance(event, bytes):
-                await visit.frame(event)
-            else:
-                await visit.event(event)
-        await visit.end_stream()
+        for frame in first:
+            await visit.frame(frame)
+        await visit.send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last))
 
     return script
 
@@ -104,6 +107,21 @@ def streams(
     if done:
         events.append("[DONE]")
     return frames(*events)
+
+
+def held(gate: Gate, before: list[dict[str, Any]], *after: dict[str, Any] | str) -> Script:
+    """A stream that says `before`, waits until the gate is open, and ends in good order with `after`."""
+
+    async def script(visit: Visit) -> None:
+        await visit.start_stream()
+        for event in before:
+            await visit.event(event)
+        await gate.passed(visit)
+        for more in after:
+            await visit.event(more)
+        await visit.end_stream()
+
+    return script
 
 
 async def refuses_connections(visit: Visit) -> None:

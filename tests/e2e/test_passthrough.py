@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import openai
 import pytest
 
 from tests.e2e.answers import (
@@ -14,11 +15,12 @@ from tests.e2e.answers import (
     completion,
     fault,
     frames,
+    held,
     streams,
 )
 from tests.e2e.house import ADMIN_KEY, Place, place
 from tests.e2e.upstream import Visit
-from tests.e2e.wire import payloads
+from tests.e2e.wire import payloads, request
 
 MODELS = '"m", "m2", { name = "alias", upstream = "their/model:1" }'
 DONE = "[DONE]"
@@ -258,42 +260,52 @@ def test_an_error_inside_a_200_becomes_an_error_response(here: Place, what: str,
     assert here.house.stored(answer.headers["x-request-id"]).record["cost"] is None
 
 
-def _mid_stream_error() -> dict[str, Any]:
-    return fault("The tank is empty.", type="overloaded_error", code="overloaded_error")
+BREAKS: dict[str, list[dict[str, Any] | str]] = {
+    "says so": [fault("The tank is empty.", type="overloaded_error", code="overloaded_error")],
+    "says so and DONE": [fault("The tank is empty."), DONE],
+    "ends": [],
+    "is done without having finished": [DONE],
+    "tells its usage without having finished": [chunk(None, usage=USAGE), DONE],
+}
 
 
 @pytest.mark.req("CHAT-E2E-008", "CHAT-E2E-005")
-@pytest.mark.parametrize(
-    "end",
-    [
-        frames(chunk({"content": "a"}), _mid_stream_error()),
-        frames(chunk({"content": "a"})),
-        streams(["a"], finish=None),
-    ],
-)
-def test_a_stream_that_breaks_ends_with_an_event_that_the_sdk_raises(here: Place, end: Any) -> None:
-    here.upstream.scripts["m"] = end
+@pytest.mark.parametrize("how", BREAKS)
+def test_a_stream_that_breaks_ends_with_an_event_that_the_sdk_raises(here: Place, how: str) -> None:
+    gate = here.upstream.gate()
+    here.upstream.scripts["m"] = held(gate, [chunk({"content": "a"})], *BREAKS[how])
     with here.house.openai() as client, client.chat.completions.create(**asked(stream=True)) as stream:
-        seen: list[str | None] = []
-        with pytest.raises(Exception, match=r"tank is empty|ended before the answer was finished") as caught:
-            seen.extend(event.choices[0].delta.content for event in stream)
-    assert type(caught.value).__name__ == "APIError"
+        assert next(stream).choices[0].delta.content == "a"
+        gate.open()
+        with pytest.raises(openai.APIError) as caught:
+            list(stream)
+    assert type(caught.value) is openai.APIError
+    if how.startswith("says so"):
+        assert "The tank is empty." in caught.value.message
+        assert caught.value.type == "upstream_error"
+    else:
+        assert "ended before the answer was finished" in caught.value.message
 
 
 @pytest.mark.req("CHAT-E2E-005")
 def test_a_stream_cut_by_a_reset_ends_with_the_error_event_and_no_done(here: Place) -> None:
+    gate = here.upstream.gate()
+
     async def script(visit: Visit) -> None:
         await visit.start_stream()
         await visit.event(chunk({"content": "a"}))
+        await gate.passed(visit)
         visit.reset()
 
     here.upstream.scripts["m"] = script
     with here.house.wire() as wire:
-        answer = wire.ask("/v1/chat/completions", asked(stream=True), ADMIN_KEY)
-    # A reset may overtake the bytes before it: then nothing was committed, and the error is a response.
-    last = payloads(answer.body)[-1] if answer.status == 200 else answer.json
-    assert set(last["error"]) == {"message", "type", "param", "code"}
-    assert DONE.encode() not in answer.body
+        wire.send(request("/v1/chat/completions", asked(stream=True), ADMIN_KEY))
+        wire.head()
+        events = wire.events()
+        assert payloads(next(events)) == [chunk({"content": "a"})]
+        gate.open()
+        (error,) = payloads(b"".join(events))
+    assert set(error["error"]) == {"message", "type", "param", "code"}
 
 
 # --- headers ---------------------------------------------------------------------------------------------------------

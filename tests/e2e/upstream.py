@@ -79,6 +79,11 @@ class Visit:
             self.left_at = time.monotonic()
             self.left.set()
 
+    async def until_left(self, timeout: float = WAIT) -> None:
+        """Until the gateway closes, or for so long."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.gone.wait(), timeout)
+
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
         await self.writer.drain()

@@ -66,7 +66,10 @@ class Router:
         waits = [health.limited_for(candidate.deployment.id, operation, now) for candidate in fit]
         if min(waits) > 0:
             raise UpstreamFailure(
-                "rate", "Every deployment of this model is rate limited by its provider.", retry_after=min(waits)
+                "rate",
+                "Every deployment of this model is rate limited by its provider.",
+                code="rate_limit_exceeded",
+                retry_after=min(waits),
             )
         # Stable: among those that cool, and among those that do not, the order drawn above stays.
         return sorted(fit, key=lambda c: health.cooling(c.deployment.id, operation, now))
