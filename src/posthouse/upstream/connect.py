@@ -5,9 +5,11 @@ Every failure becomes an UpstreamFailure `connect` that says what went wrong and
 
 import asyncio
 import base64
+import contextlib
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -83,12 +85,21 @@ class Connector:
             sock = await _dial(origin.host, origin.port)
         else:
             sock = await _dial_through(parse_proxy(proxy), origin)
+        # Finds dead peers of quiet streams, and keeps address translators from forgetting us.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        name = origin.host if context is not None else None
+        opening = asyncio.ensure_future(
+            asyncio.get_running_loop().create_connection(make, sock=sock, ssl=context, server_hostname=name)
+        )
         try:
-            # Finds dead peers of quiet streams, and keeps address translators from forgetting us.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            _, connection = await asyncio.get_running_loop().create_connection(
-                make, sock=sock, ssl=context, server_hostname=origin.host if context is not None else None
-            )
+            _, connection = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # Never cancel create_connection itself: asyncio of CPython 3.11 leaves the transport open where TLS has not
+            # begun, over a file descriptor that may soon be another's. An end of file ends it properly.
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RD)  # not WR: uvloop 0.23 leaves a handshake open that cannot write
+            opening.add_done_callback(partial(_discard, sock))
+            raise
         except BaseException:
             sock.close()
             raise
@@ -99,6 +110,13 @@ class Connector:
             if self._context is None:
                 self._context = await asyncio.get_running_loop().run_in_executor(None, make_context)
             return self._context
+
+
+def _discard(sock: socket.socket, opening: "asyncio.Future[tuple[asyncio.Transport, Connection]]") -> None:
+    if opening.cancelled() or opening.exception() is not None:
+        sock.close()
+    else:
+        opening.result()[1].abort()
 
 
 async def _dial(host: str, port: int) -> socket.socket:
