@@ -85,8 +85,6 @@ class Connector:
             sock = await _dial(origin.host, origin.port)
         else:
             sock = await _dial_through(parse_proxy(proxy), origin)
-        # Finds dead peers of quiet streams, and keeps address translators from forgetting us.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         name = origin.host if context is not None else None
         opening = asyncio.ensure_future(
             asyncio.get_running_loop().create_connection(make, sock=sock, ssl=context, server_hostname=name)
@@ -103,6 +101,9 @@ class Connector:
         except BaseException:
             sock.close()
             raise
+        with contextlib.suppress(OSError):  # where it is broken already, its first use will tell
+            # Finds dead peers of quiet streams, and keeps address translators from forgetting us.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return connection
 
     async def _tls(self) -> ssl.SSLContext:
