@@ -1,0 +1,120 @@
+"""`posthouse keys` and `posthouse accounts`, with and without a server."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posthouse.cli.output import width
+from tests.cli.conftest import CONFIG, Shell
+from tests.e2e.answers import asked
+from tests.e2e.house import RunningHouse, running
+from tests.e2e.wire import eventually
+
+
+def test_a_key_is_printed_as_the_admin_api_gives_it(shell: Shell) -> None:
+    made = shell.json("keys", "create", "--name", "n")
+    with running(shell.folder, CONFIG) as house:
+        over_http = house.admin("POST", "/keys", {"name": "n"})
+        assert list(made) == list(over_http)
+        differing = {name for name in made if made[name] != over_http[name]}
+        assert differing <= {"id", "key", "hint", "created_at"}
+
+
+def test_a_key_holds_what_the_options_say(shell: Shell) -> None:
+    shell.run("accounts", "create", "--name", "acme")
+    words = "--account acme --model m --model n --rpm 5 --tpm 6 --concurrency 7 --expires 2999-01-01".split()
+    made = shell.json("keys", "create", "--name", "full", "--budget", "5.00 usd/month", *words)
+    assert made["account_name"] == "acme"
+    assert made["models"] == ["m", "n"]
+    assert made["limits"] == {"rpm": 5, "tpm": 6, "concurrency": 7}
+    assert made["budget"] == {"amount": "5", "currency": "USD", "period": "month"}
+    assert made["expires_at"] == "2999-01-01T00:00:00Z"
+    assert [row["id"] for row in shell.rows("keys", "list", "--account", "acme")] == [made["id"]]
+
+
+def test_people_read_the_secret_and_tables(shell: Shell) -> None:
+    text = shell.run("keys", "create", "--name", "我的应用").stdout
+    assert text.startswith("sk-ph-")
+    head, row = shell.run("keys", "list").stdout.splitlines()
+    assert width(row[: row.index(text.split()[0][-4:])]) == head.index("hint")
+    assert text.split()[0] not in row
+    assert shell.run("keys", "revoke", row.split()[0]).stdout.endswith("is revoked.\n")
+    assert "revoked" in shell.run("keys", "list").stdout
+
+
+def test_nothing_is_said_as_an_empty_list(shell: Shell) -> None:
+    assert shell.rows("keys", "list") == []
+    assert "keys create" in shell.run("keys", "list").stdout
+
+
+def answers(house: RunningHouse, key: str) -> int:
+    with house.client(key) as client:
+        status: int = client.post("/v1/chat/completions", json=asked()).status_code
+        return status
+
+
+def test_a_running_server_knows_within_a_second_what_a_command_did(shell: Shell) -> None:
+    with running(shell.folder, CONFIG) as house:
+        made = shell.json("keys", "create", "--name", "live")
+        eventually(lambda: answers(house, made["key"]) == 200, "the new key is not known", 5.0)
+        shell.run("accounts", "update", "default", "--disable")
+        eventually(lambda: answers(house, made["key"]) == 401, "the account is not disabled", 5.0)
+        shell.run("accounts", "update", "default", "--enable")
+        eventually(lambda: answers(house, made["key"]) == 200, "the account is not enabled", 5.0)
+        shell.run("keys", "revoke", made["id"])
+        eventually(lambda: answers(house, made["key"]) == 401, "the key is not revoked", 5.0)
+
+
+def test_an_account_changes_only_what_is_given(shell: Shell) -> None:
+    made = shell.json("accounts", "create", "--name", "acme", "--rpm", "5", "--budget", "1 USD")
+    changed = shell.json("accounts", "update", "acme", "--tpm", "100", "--disable")
+    assert changed["limits"] == {"rpm": 5, "tpm": 100, "concurrency": None}
+    assert (changed["budget"], changed["status"]) == (made["budget"], "disabled")
+    cleared = shell.json("accounts", "update", made["id"], "--budget", "none", "--rpm", "0", "--enable", "--name", "b")
+    assert (cleared["budget"], cleared["limits"]["rpm"], cleared["status"], cleared["name"]) == (
+        None,
+        None,
+        "active",
+        "b",
+    )
+    assert {row["name"] for row in shell.rows("accounts", "list")} == {"default", "b"}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["keys", "create"], 2, "--name"),
+        (["keys", "create", "--name", ""], 2, "name"),
+        (["keys", "create", "--name", "a", "--budget", "much"], 2, "--budget"),
+        (["keys", "create", "--name", "a", "--budget", "1 USD/year"], 2, "period"),
+        (["keys", "create", "--name", "a", "--rpm", "lots"], 2, "--rpm"),
+        (["keys", "create", "--name", "a", "--rpm", "-1"], 2, "rpm"),
+        (["keys", "create", "--name", "a", "--expires", "1999-01-01"], 2, "expires_at"),
+        (["keys", "create", "--name", "a", "--account", "nobody"], 2, "account"),
+        (["keys", "list", "--account", "nobody"], 1, "no account"),
+        (["keys", "revoke", "key_0"], 1, "no key"),
+        (["accounts", "update", "nobody", "--enable"], 1, "no account"),
+        (["accounts", "update", "default"], 2, "what to change"),
+        (["keys", "destroy"], 2, "destroy"),
+    ],
+)
+def test_bad_use_is_2_and_what_cannot_be_done_is_1(shell: Shell, words: list[str], code: int, said: str) -> None:
+    result = shell.run(*words, code=code)
+    assert said in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_name_that_is_taken_is_told(shell: Shell) -> None:
+    shell.run("accounts", "create", "--name", "twin")
+    assert "already" in shell.run("accounts", "create", "--name", "twin", code=2).stderr
+
+
+def test_a_configuration_that_cannot_be_read_fails_with_its_line(shell: Shell) -> None:
+    shell.config.write_text("[server]\nprot = 1\n")
+    assert f"{shell.config}:2" in shell.run("keys", "list", code=1).stderr
+
+
+def test_a_file_that_is_named_must_be_there(shell: Shell, tmp_path: Path) -> None:
+    result: Any = shell.run("keys", "list", "--config", str(tmp_path / "none.toml"), code=1, where=False)
+    assert "none.toml" in result.stderr
