@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from posthouse.core.usage import Usage
-from posthouse.dialects.openai_usage import usage_of, usage_payload
+from posthouse.dialects.openai_usage import usage_in, usage_of, usage_payload
 
 _COUNT = st.integers(0, 10**6)
 _ANY = st.none() | st.booleans() | st.integers(-5, 2**41) | st.floats() | st.text(max_size=3) | st.lists(st.integers())
@@ -152,3 +154,32 @@ def test_a_cache_write_of_an_hour_is_written_with_the_others() -> None:
 
 def _counts(usage: Usage) -> list[int]:
     return [getattr(usage, name) for name in usage.__struct_fields__]
+
+
+COUNTS = st.none() | st.integers(-2, 50) | st.just(2**41) | st.just("7") | st.just(1.5) | st.just(True)
+DETAILS = st.none() | st.dictionaries(
+    st.sampled_from(("cached_tokens", "cache_write_tokens", "audio_tokens", "reasoning_tokens", "image_tokens", "x")),
+    COUNTS,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "prompt_tokens": COUNTS,
+            "completion_tokens": COUNTS,
+            "total_tokens": COUNTS,
+            "prompt_tokens_details": DETAILS,
+            "completion_tokens_details": DETAILS,
+            "prompt_cache_hit_tokens": COUNTS,
+            "cached_tokens": COUNTS,
+            "cost": st.floats(0, 1),
+        },
+    )
+    | st.none()
+    | st.just([])
+    | st.just("text")
+)
+def test_usage_reads_the_same_from_bytes_as_decoded(payload: object) -> None:
+    assert usage_in(Raw(msgspec.json.encode(payload))) == usage_of(payload)

@@ -7,14 +7,14 @@ gets what it asked for. Members that we do not know survive both ways.
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from posthouse.core.usage import Usage
 from posthouse.dialects.errors import DialectError
 from posthouse.dialects.openai_chat_text import Delta, Emitted
 from posthouse.dialects.openai_errors import StreamError, decode_error
-from posthouse.dialects.openai_usage import usage_of
+from posthouse.dialects.openai_usage import NO_USAGE, usage_in, usage_of
 from posthouse.dialects.sse import data_of, split_events
 
 
@@ -41,7 +41,7 @@ class _Reply(Struct, gc=False):
 
     id: Any = None
     choices: list[_Choice] | None = None
-    usage: Any = None
+    usage: Raw = NO_USAGE
     error: Any = None
 
 
@@ -66,12 +66,12 @@ def whole_usage(body: bytes) -> WholeReply:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise DialectError("the answer is not a chat completion") from None
     error = decode_error(reply.error)
-    usage = usage_of(reply.usage)
+    usage = None if reply.usage is NO_USAGE else usage_in(reply.usage)
     finish: str | None = None
     for choice in reply.choices or ():
         if error is None and (choice.error or choice.finish_reason == "error"):
             error = decode_error(choice.error) or StreamError("the upstream ended the answer with an error")
-        if usage is None:
+        if usage is None and choice.usage is not None:
             usage = usage_of(choice.usage)
         if finish is None and choice.finish_reason and isinstance(choice.finish_reason, str):
             finish = choice.finish_reason

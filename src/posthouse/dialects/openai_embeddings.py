@@ -25,7 +25,7 @@ from posthouse.dialects.fields import (
 )
 from posthouse.dialects.openai_chat_whole import WholeReply
 from posthouse.dialects.openai_errors import decode_error
-from posthouse.dialects.openai_usage import usage_of
+from posthouse.dialects.openai_usage import NO_USAGE, usage_in
 
 _Token = Annotated[int, Meta(ge=0)]
 _CHECKS: Final[dict[str, Check]] = {
@@ -38,7 +38,7 @@ _ARRAYS: Final = (Decoder(list[str]), Decoder(list[_Token]), Decoder(list[list[_
 
 
 class _Reply(Struct, gc=False):
-    usage: Any = None
+    usage: Raw = NO_USAGE
     error: Any = None
 
 
@@ -108,7 +108,7 @@ def whole_usage(body: bytes) -> WholeReply:
         reply = _decode_reply(body)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise DialectError("the answer holds no embeddings") from None
-    return WholeReply(usage_of(reply.usage), None, decode_error(reply.error))
+    return WholeReply(None if reply.usage is NO_USAGE else usage_in(reply.usage), None, decode_error(reply.error))
 
 
 def to_base64(body: bytes) -> bytes:

@@ -6,12 +6,19 @@ by a total that is the sum of all three): each form is recognised by its members
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+from msgspec.json import Decoder
+from msgspec.structs import astuple
 
 from posthouse.core.usage import Usage
 
 # No model reads or writes 10^12 tokens in a call: such a number is a fault, and no one is billed by it.
 _ABSURD: Final = 2**40
+NO_USAGE: Final = Raw(b"null")  # an absent member
+Count = Annotated[int, Meta(ge=0, le=_ABSURD)]
 
 
 def usage_of(payload: Any) -> Usage | None:
@@ -59,6 +66,52 @@ def usage_of(payload: Any) -> Usage | None:
         image_input=image_input,
         image_output=image_output,
     )
+
+
+class _Into(Struct, gc=False):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
+
+
+class _Out(Struct, gc=False):
+    reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
+
+
+class _Plain(Struct, gc=False):
+    """The usual usage object. What does not fit it, or counts more than text, is read the long way."""
+
+    prompt_tokens: Count
+    completion_tokens: Count = 0
+    prompt_tokens_details: _Into | None = None
+    completion_tokens_details: _Out | None = None
+    prompt_cache_hit_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+_decode_plain = Decoder(_Plain).decode
+_decode_any = Decoder(Any).decode
+
+
+def usage_in(raw: Raw) -> Usage | None:
+    """`usage_of` for a member that is still bytes. 1.5 us where only text was counted, which `usage_of` takes 6 for."""
+    try:
+        plain = _decode_plain(raw)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return usage_of(_decode_any(raw))
+    into, out = plain.prompt_tokens_details, plain.completion_tokens_details
+    if (
+        plain.prompt_cache_hit_tokens
+        or plain.cached_tokens
+        or (into is not None and any(astuple(into)))
+        or (out is not None and any(astuple(out)))
+    ):
+        return usage_of(_decode_any(raw))
+    return Usage(plain.prompt_tokens, 0, 0, 0, plain.completion_tokens)
 
 
 def usage_payload(usage: Usage) -> dict[str, Any]:

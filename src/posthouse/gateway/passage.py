@@ -22,7 +22,7 @@ from posthouse.limits.model import Grant
 from posthouse.routing.service import Trace
 from posthouse.storage.journal import Journal
 from posthouse.storage.rows import REQUEST, EndedBy, RequestRow
-from posthouse.telemetry import Finished, Telemetry, Timing
+from posthouse.telemetry import Finished, Telemetry
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -167,5 +167,5 @@ class Passage:
         ledgers.journal.append(REQUEST, row)
         telemetry = ledgers.telemetry
         telemetry.inflight -= 1
-        timing = Timing(self._began + duration, duration, first, overhead)
-        telemetry.request_done(Finished(row, usage, timing, caller.key_name))
+        at = self._began + duration
+        telemetry.request_done(Finished(row, usage, caller.key_name, at, duration, first, overhead))

@@ -8,7 +8,7 @@ from typing import Final
 
 from posthouse.core.caller import Caller, Limits, Subject
 from posthouse.limits.bucket import UNIT, Bucket, Mark
-from posthouse.limits.model import Grant, LimitReached, Refusal, Standing, Window
+from posthouse.limits.model import Grant, LimitReached, Refusal, Standing, Window, duration
 
 # A bucket that nobody touched for a minute is empty, whatever its limit.
 _FORGET_US: Final = 60_000_000
@@ -179,7 +179,12 @@ class _Taken:
         return _standing(self._states).headers()
 
     def head(self) -> bytes:
-        return _standing(self._states).head()
+        states = self._states
+        if len(states) == 1:  # one subject with limits, as usual: no need to look for the tightest
+            state = states[0]
+            lines = b"" if state.requests is None else _lines(_REQUESTS, state.requests)
+            return lines if state.tokens is None else lines + _lines(_TOKENS, state.tokens)
+        return _standing(states).head()
 
 
 class _Nothing:
@@ -201,6 +206,10 @@ class _Nothing:
 
 
 NO_GRANT: Final = _Nothing()
+_REQUESTS: Final = (
+    b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\nx-ratelimit-reset-requests: %b\r\n"
+)
+_TOKENS: Final = _REQUESTS.replace(b"-requests:", b"-tokens:")
 
 
 def _bucket(bucket: Bucket | None, limit: int | None, now: int) -> Bucket | None:
@@ -236,6 +245,13 @@ def _standing(states: Sequence[_State]) -> Standing:
         if state.tokens is not None:
             tokens = _tighter(tokens, state.tokens)
     return Standing(requests, tokens)
+
+
+def _lines(form: bytes, bucket: Bucket) -> bytes:
+    """The three header lines of one bucket, as `Standing.head` writes them."""
+    level, limit = bucket.level, bucket.limit
+    remaining = limit - -(-level // UNIT)
+    return form % (limit, remaining if remaining > 0 else 0, duration(-(-level // limit) if limit else 0))
 
 
 def _tighter(found: Window | None, bucket: Bucket) -> Window:

@@ -55,12 +55,14 @@ class Router:
         found = self.catalog.candidates(model)
         if not found:
             raise self.catalog.unknown(model)
+        health = self.health
+        if len(found) == 1 and health.all_well and operation in found[0].prepared:
+            return found
         fit = [candidate for candidate in found if operation in candidate.prepared]
         if not fit:
             raise NotFound(f"The model {model!r} does not offer {operation}.", param="model", code="model_not_found")
         if len(fit) > 1:
             fit = self._drawn(fit, by_rank=not self.catalog.weighted(model))
-        health = self.health
         if health.all_well:
             return fit
         waits = [health.limited_for(candidate.deployment.id, operation, now) for candidate in fit]

@@ -5,6 +5,6 @@ Neither content nor secrets come here.
 
 from posthouse.telemetry.log import RequestLog
 from posthouse.telemetry.metrics import AbortedBy, Telemetry
-from posthouse.telemetry.model import Figures, Finished, Timing
+from posthouse.telemetry.model import Figures, Finished
 
-__all__ = ["AbortedBy", "Figures", "Finished", "RequestLog", "Telemetry", "Timing"]
+__all__ = ["AbortedBy", "Figures", "Finished", "RequestLog", "Telemetry"]

@@ -99,7 +99,7 @@ class Telemetry(Collector):
     # On the path
 
     def request_done(self, done: Finished) -> None:
-        record, timing = done.record, done.timing
+        record = done.record
         place = (record.operation, record.model or "", record.provider or "")
         series = self._series.get(place)
         if series is None:
@@ -110,14 +110,14 @@ class Telemetry(Collector):
             ends[end] += 1
         elif len(ends) < _MAX_ENDS:
             ends[end] = 1
-        duration, first = timing.duration, timing.first_token
+        duration, first = done.duration, done.first_token
         series.duration.observe(duration)
         if first is not None:
             series.first_token.observe(first)
             if record.stream and duration > first:
                 series.rate.observe(done.usage.total_output / (duration - first))
-            if timing.overhead is not None:
-                series.overhead.observe(timing.overhead)
+            if done.overhead is not None:
+                series.overhead.observe(done.overhead)
         _count_tokens(series.classes, done.usage)
         if record.cost and record.currency is not None:
             series.cost[record.currency] = series.cost.get(record.currency, 0) + record.cost

@@ -42,20 +42,17 @@ class Figures(Protocol):
     def usage_source(self) -> UsageSource | None: ...
 
 
-class Timing(Struct, frozen=True, gc=False):
-    """Seconds. `overhead` is what the house itself added: everything but the wait for the provider; None, as
-    `first_token`, where there was no answer. `at` is when it was over, since the epoch."""
+class Finished(Struct, frozen=True, gc=False):
+    """A request that is over. `at` is when, in seconds since the epoch; the other times are seconds.
 
+    `overhead` is what the house itself added: everything but the wait for the provider; None, as `first_token`, where
+    there was no answer.
+    """
+
+    record: Figures
+    usage: Usage
+    key_name: str
     at: float
     duration: float
     first_token: float | None
     overhead: float | None
-
-
-class Finished(Struct, frozen=True, gc=False):
-    """A request that is over."""
-
-    record: Figures
-    usage: Usage
-    timing: Timing
-    key_name: str
