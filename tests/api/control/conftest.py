@@ -1,11 +1,13 @@
 """A house on a socket for the tests of its control plane: one provider that is scripted, one that is dead."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any, Final
 
 import httpx2
 import pytest
 
+from tests.billing.conftest import postgres_database
 from tests.e2e.answers import answers, asked, completion
 from tests.e2e.house import PRICE, RunningHouse, provider, running
 from tests.e2e.upstream import Upstream
@@ -72,14 +74,19 @@ class Scene:
         return body
 
 
-@pytest.fixture(scope="session")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """One for all of this folder: tests make keys and accounts of their own."""
-    with Upstream() as upstream:
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """One on each kind of database for all of this folder: tests make keys and accounts of their own."""
+    with ExitStack() as opened:
+        environ = {}
+        if request.param == "postgresql":
+            server = request.getfixturevalue("postgres_server")
+            environ["POSTHOUSE_DATABASE_URL"] = opened.enter_context(postgres_database(server))
+        upstream = opened.enter_context(Upstream())
         upstream.scripts["*"] = answers(completion())
         config = provider(upstream.base_url, '"m", "shaky", "rocky", "yuan", "unpriced"') + PRICE + CONFIG
-        with running(tmp_path_factory.mktemp("control"), config) as house, house.client() as client:
-            yield Scene(house, upstream, client)
+        house = opened.enter_context(running(tmp_path_factory.mktemp("control"), config, environ))
+        yield Scene(house, upstream, opened.enter_context(house.client()))
 
 
 def error_of(body: dict[str, Any]) -> dict[str, Any]:

@@ -123,3 +123,7 @@ def test_unknown_urls_and_methods_are_answered_in_the_same_shape(scene: Scene) -
 
 def test_every_answer_carries_the_id_of_its_request(scene: Scene) -> None:
     assert scene.client.get("/admin/api/keys").headers["x-request-id"].startswith("req_")
+
+
+def test_a_slash_too_many_is_no_url_of_ours(scene: Scene) -> None:
+    error_of(scene.get("/keys/", 404))

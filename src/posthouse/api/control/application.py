@@ -12,7 +12,7 @@ from posthouse import __version__
 from posthouse.api.control import catalog, configuration, keys, records
 from posthouse.api.control.parameters import PREFIX, only_known_query, services_of
 from posthouse.api.control.schemas import refusals
-from posthouse.api.server import credential_of
+from posthouse.api.server import InternalError, credential_of
 from posthouse.api.services import Services
 from posthouse.core.errors import Forbidden, InvalidRequest, MethodNotAllowed, NotFound, PosthouseError
 from posthouse.dialects.openai_errors import encode_error
@@ -29,6 +29,7 @@ def create(services: Services) -> FastAPI:
         version=__version__,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         openapi_url=None,  # FastAPI's own would be open to everybody
         dependencies=[Depends(require_admin), Depends(only_known_query)],
         responses=refusals(400, 401, 403, 404, 503),
@@ -40,6 +41,7 @@ def create(services: Services) -> FastAPI:
     application.add_exception_handler(PosthouseError, _refused)
     application.add_exception_handler(RequestValidationError, _invalid)
     application.add_exception_handler(HTTPException, _http)
+    application.add_exception_handler(Exception, _unexpected)
     return application
 
 
@@ -84,3 +86,8 @@ async def _http(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         return error_response(NotFound(f"Unknown request URL: {request.method} {request.url.path[:200]}."))
     return error_response(InvalidRequest(str(error.detail)[:500]))
+
+
+async def _unexpected(_: Request, __: Exception) -> Response:
+    """A mistake of ours. It is raised on after this, to the front door, which logs it with the request's id."""
+    return error_response(InternalError("Something is wrong on our side. Please report it with this x-request-id."))
