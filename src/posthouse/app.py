@@ -29,11 +29,9 @@ from posthouse.api.pages import Pages
 from posthouse.api.protocol import ProtocolOptions, ServerProtocol
 from posthouse.api.server import FrontDoor, keep_time
 from posthouse.api.services import Services
-from posthouse.billing.balances import Balances
 from posthouse.billing.estimate import TokenCounter
 from posthouse.billing.ledger import Ledger
 from posthouse.billing.prices import PriceBook
-from posthouse.billing.recovery import expire_open
 from posthouse.core.errors import ConfigError, PosthouseError
 from posthouse.core.ids import IdMaker
 from posthouse.gateway.model import GatewayOptions
@@ -140,11 +138,7 @@ class Posthouse:
                 "The records of the last run could not be moved into the database yet: see the log, mend the database, "
                 "and start again. Nothing is lost: they are in the journal of the data folder."
             )
-        expire_open(self.database, int(time.time() * 1000))
-        balances = Balances()
-        with self.database.read() as connection:
-            balances.load(connection, int(time.time() * 1000))
-        return Ledger(self.journal, balances, unpriced=self.settings.billing.unpriced)
+        return Ledger.open(self.database, self.journal, self.settings.billing.unpriced)
 
     # What the door asks
 

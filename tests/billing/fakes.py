@@ -49,10 +49,10 @@ class House:
         self.ledger = Ledger(self.journal, self.balances, self.clock, unpriced)
         self._next = 0
 
-    def hold(self, caller: Caller, nano: int | None = 10, currency: str = "USD") -> Hold:
+    def hold(self, caller: Caller, nano: int | None = 10, currency: str = "USD", least: int | None = None) -> Hold:
         self._next += 1
         reserve = None if nano is None else Money(nano, currency)
-        return self.ledger.hold(caller, f"req_{self._next:06d}", "m", reserve)
+        return self.ledger.hold(caller, f"req_{self._next:06d}", "m", reserve, least)
 
 
 def caller(key: Budget | None = None, account: Budget | None = None, name: str = "1") -> Caller:

@@ -111,6 +111,25 @@ def test_a_hold_takes_from_every_budget_or_from_none() -> None:
     assert house.journal.rows == []
 
 
+def test_a_caller_without_a_cap_is_admitted_with_what_is_left() -> None:
+    house = House()
+    hold = house.hold(caller(usd(30), usd(20)), 100, least=5)
+    assert hold.amount == 20
+    hold.settle(settlement(4))
+    assert house.hold(caller(usd(30), usd(20)), 100, least=5).amount == 16
+
+
+def test_a_hold_that_takes_what_is_left_leaves_nothing_to_others() -> None:
+    house = House()
+    someone = caller(usd(20))
+    house.hold(someone, 100, least=5)
+    for least in (0, 1, 5):
+        with pytest.raises(InsufficientQuota):
+            house.hold(someone, 100, least=least)
+    with pytest.raises(InsufficientQuota):
+        house.hold(caller(usd(4), name="2"), 100, least=5)
+
+
 def test_the_keys_of_an_account_share_its_budget() -> None:
     house = House()
     house.hold(caller(None, usd(15), "1"), 10)

@@ -145,11 +145,14 @@ class Ledger:
                 return _mismatch(subject, budget.currency, price.currency)
         return None
 
-    def hold(self, caller: Caller, request_id: str, model: str, reserve: Money | None) -> Hold:
+    def hold(
+        self, caller: Caller, request_id: str, model: str, reserve: Money | None, least: int | None = None
+    ) -> Hold:
         """Compares with every budget of the caller and reserves from all of them, or from none.
 
-        `reserve` is the most that the call is expected to cost, None for a model without a price. Raises
-        InsufficientQuota, or Forbidden with code `model_unpriced` or `currency_mismatch`.
+        `reserve` is the most that the call is expected to cost, None for a model without a price. `least`, in nano-units,
+        is given where that is a guess because the caller named no cap: then as little as `least` is enough, and the hold
+        takes all that is left. Raises InsufficientQuota, or Forbidden with code `model_unpriced` or `currency_mismatch`.
         """
         now_ms = int(self._clock() * 1000)
         day = self._day
@@ -166,7 +169,7 @@ class Ledger:
             if amount:
                 for subject in caller.subjects:
                     if subject.budget is not None:
-                        self._compare(subject, reserve, day)
+                        amount = min(amount, self._covered(subject, reserve, least, day))
         row = HoldRow(request_id, caller.key_id, caller.account_id, model, amount, currency, now_ms)
         self._journal.append(HOLD, row)
         # From here on nothing can fail: what is reserved in memory is what the journal says.
@@ -228,21 +231,24 @@ class Ledger:
         else:
             counts.expired += 1
 
-    def _compare(self, subject: Subject, reserve: Money, today: Day) -> None:
+    def _covered(self, subject: Subject, reserve: Money, least: int | None, today: Day) -> int:
+        """How much of the reserve this subject's budget covers: all of it, or what is left where that is enough."""
         budget = subject.budget
-        if budget is None:
-            return
+        assert budget is not None  # the caller of this has looked
         if budget.currency != reserve.currency:
             self.counts.refused += 1
             raise _mismatch(subject, budget.currency, reserve.currency)
-        committed = self._balances.purse(subject.id, budget.currency).committed(budget, today)
-        if committed + reserve.nano > budget.nano:
-            self.counts.refused += 1
-            raise InsufficientQuota(
-                f"The {_PERIODS[budget.period]} budget of this {subject.kind} ({format_nano(budget.nano)} "
-                f"{budget.currency}) does not cover this request: {format_nano(max(0, budget.nano - committed))} "
-                f"{budget.currency} are left, and it may cost {format_nano(reserve.nano)}."
-            )
+        left = budget.nano - self._balances.purse(subject.id, budget.currency).committed(budget, today)
+        if reserve.nano <= left:
+            return reserve.nano
+        if least is not None and 0 < left and least <= left:
+            return left
+        self.counts.refused += 1
+        raise InsufficientQuota(
+            f"The {_PERIODS[budget.period]} budget of this {subject.kind} ({format_nano(budget.nano)} "
+            f"{budget.currency}) does not cover this request: {format_nano(max(0, left))} "
+            f"{budget.currency} are left, and it may cost {format_nano(reserve.nano)}."
+        )
 
     def _unpriced_refusal(self, caller: Caller, model: str) -> Forbidden | None:
         if self._unpriced == "allow":

@@ -36,6 +36,8 @@ from posthouse.upstream.model import UpstreamResponse
 
 logger = logging.getLogger("posthouse.gateway")
 
+# A caller that names no cap is admitted with what its budget has left, if that covers its input and this many tokens.
+_LEAST_OUTPUT: Final = 64
 _LEFT: Final = Outcome(status=499, error="client_left", ended_by="client")
 
 
@@ -114,14 +116,16 @@ class Gateway:
             self._telemetry.rejected(error.scope, error.dimension)
             raise
         plan = self._priced(passage, plan)
-        reserve = None
+        reserve = least = None
         for candidate in plan:
             price = passage.prices[candidate.deployment.id]
             if price is not None:
                 most = reserve_of(price, rough, output)
                 if reserve is None or most.nano > reserve.nano:
                     reserve = most
-        passage.hold = self._ledger.hold(call.caller, call.id, request.model, reserve)
+                    if request.max_output is None and call.caller.has_budget:
+                        least = reserve_of(price, rough, min(output, _LEAST_OUTPUT)).nano
+        passage.hold = self._ledger.hold(call.caller, call.id, request.model, reserve, least)
         self._journal.flush_soon()
         return plan
 
