@@ -16,6 +16,7 @@ Sweeping 2,000 connections takes about 0.2 ms; arming and cancelling two timers 
 
 import asyncio
 import contextlib
+import re
 from collections import deque
 from typing import Any, Final, Protocol, cast
 
@@ -25,7 +26,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from posthouse.api.exchange import Exchange
-from posthouse.core.errors import BodyTooLarge, InvalidRequest, PosthouseError, RequestTimeout
+from posthouse.core.errors import BodyTooLarge, InvalidRequest, MethodNotAllowed, PosthouseError, RequestTimeout
 from posthouse.dialects.openai_errors import encode_error
 
 NEVER: Final = float("inf")
@@ -33,6 +34,8 @@ _MAX_PIPELINED: Final = 16
 _LINGER_SECONDS: Final = 5.0
 _LINGER_BYTES: Final = 64 << 20
 _JSON: Final = b"content-type: application/json\r\n"
+# A name or an address, and a port (RFC 9110, 7.2; RFC 3986, 3.2.2).
+_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]{0,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?")
 
 
 class ProtocolOptions(Struct, frozen=True):
@@ -99,6 +102,9 @@ class ServerProtocol(asyncio.Protocol):
         self._lingered = 0
         self._drain_waiter: asyncio.Future[None] | None = None
         self._head_size = 0
+        self._segment = 0
+        self._host: bytes | None = None  # the last one that was found valid: most clients have one only
+        self._unparsed = 0  # bytes of a body that llhttp leaves to us
         self._parts: list[bytes] = []
         self._body_size = 0
         self._in_body = False
@@ -127,12 +133,14 @@ class ServerProtocol(asyncio.Protocol):
             self._linger(len(data))
             return
         parser = self.parser
-        if parser is None:
+        if parser is None or (self._unparsed and not (data := self._take_unparsed(data))):
             return
+        self._segment = len(data)
         try:
             parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self.refuse(InvalidRequest("This server does not upgrade connections.", code="upgrade_refused"))
+        except httptools.HttpParserUpgrade as upgrade:
+            if rest := data[upgrade.args[0] :]:
+                self.data_received(rest)
             return
         except httptools.HttpParserCallbackError as error:
             self._refuse_callback(error)
@@ -192,6 +200,7 @@ class ServerProtocol(asyncio.Protocol):
         exchange.method = parser.get_method()
         if parser.get_http_version() == "1.0":
             exchange.chunked = False
+        self._check_head(exchange)
         exchange.keep_alive = parser.should_keep_alive() and not self.draining
         self.deadline = self.loop.time() + options.body_timeout
         length = headers.get(b"content-length")
@@ -209,6 +218,8 @@ class ServerProtocol(asyncio.Protocol):
             raise self._too_large()
 
     def on_message_complete(self) -> None:
+        if self._unparsed:
+            return
         exchange = self.reading
         assert exchange is not None
         self.reading = None
@@ -323,6 +334,39 @@ class ServerProtocol(asyncio.Protocol):
         self._lingered += size
         if self._lingered > _LINGER_BYTES and self.transport is not None:
             self.transport.abort()
+
+    def _check_head(self, exchange: Exchange) -> None:
+        headers = exchange.headers
+        host = headers.get(b"host")
+        if host != self._host or host is None:
+            if exchange.chunked if host is None else _HOST.fullmatch(host) is None:  # HTTP/1.0 needs none
+                raise InvalidRequest("The request's Host header is missing or not valid.", code="invalid_host")
+            self._host = host
+        limit = self.options.header_limit
+        if self._head_size + self._segment > limit:  # part of it may be body
+            size = len(exchange.target) + sum([len(name) + len(value) + 4 for name, value in headers.items()])
+            if size > limit:
+                raise HeadTooLarge(f"The request's headers are larger than {limit} bytes.")
+        if exchange.method == b"CONNECT":
+            raise MethodNotAllowed("This server is no proxy.")
+        if b"upgrade" in headers and self.parser is not None and self.parser.should_upgrade():
+            # Not heeded (RFC 9110, 7.8): some clients wish for h2c with every first request. But llhttp takes what
+            # follows for another protocol, and reads no body.
+            if b"transfer-encoding" in headers:
+                raise InvalidRequest("A request with an upgrade must have a content-length.", code="upgrade_refused")
+            self._unparsed = int(headers.get(b"content-length", b"0"))
+
+    def _take_unparsed(self, data: bytes) -> bytes:
+        """The body of a request that wished for an upgrade; gives what follows it."""
+        piece, rest = data[: self._unparsed], data[self._unparsed :]
+        self._unparsed -= len(piece)
+        try:
+            self.on_body(piece)
+            self.on_message_complete()
+        except PosthouseError as error:
+            self.refuse(error)
+            return b""
+        return rest
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"The request's body is larger than {self.options.body_limit} bytes.")
