@@ -67,6 +67,8 @@ class Posthouse:
 
     def __init__(self, loaded: Loaded, environ: Mapping[str, str]) -> None:
         self.registry = load_registry()
+        for problem in self.registry.problems:
+            logger.error("%s", problem)
         self.loaded = loaded = complete(loaded, environ, self.registry)
         self.settings = settings = loaded.settings
         storage = settings.storage
@@ -132,7 +134,8 @@ class Posthouse:
         self._gauges()
 
     def _open_ledger(self) -> Ledger:
-        # What a former life left is part of every balance, and ends of its holds must not meet holds expired before them.
+        # What a former life left is part of every balance, and ends of its holds must not meet holds expired before
+        # them.
         if not self.journal.wait_applied(_REPLAY_SECONDS):
             raise ConfigError(
                 "The records of the last run could not be moved into the database yet: see the log, mend the database, "

@@ -55,3 +55,10 @@ def test_a_variable_that_cannot_be_a_credential_or_a_url_is_named_and_not_shown(
     assert "ALPHA_API_KEY" in caught.value.message
     assert "ALPHA_BASE_URL" in caught.value.message
     assert "cret" not in caught.value.message
+
+
+def test_a_provider_that_needs_no_credential_is_made_by_its_address_alone() -> None:
+    rows = (WellKnown("local", ("LOCAL_API_KEY",), "LOCAL_BASE_URL", True), ROWS[0])
+    (provider,) = credentials_from({"LOCAL_BASE_URL": "http://127.0.0.1:8000/v1/"}, rows, UpstreamSettings())
+    assert (provider.type, provider.base_url, provider.credential) == ("local", "http://127.0.0.1:8000/v1", None)
+    assert credentials_from({}, rows, UpstreamSettings()) == ()

@@ -110,8 +110,8 @@ class Bucket:
         self.advance(now)
         marks = self._marks
         if len(marks) == 2 and mark.open == 1:
-            # The only open charge, as nearly always: 0.6 us instead of 1.3. What it leaves is what stands above the least
-            # net of all time, its own included.
+            # The only open charge, as nearly always: 0.6 us instead of 1.3. What it leaves is what stands above the
+            # least net of all time, its own included.
             low = min(marks[0].low, mark.low - excess if excess > 0 else mark.low)
             self._net -= excess + low
             self._floor = marks[0].low = 0

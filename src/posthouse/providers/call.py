@@ -79,10 +79,14 @@ async def _whole(account: ProviderAccount, request: ModelRequest, response: Upst
         if _is_event_stream(response):
             body = openai_chat_whole.collect(body)
         whole = openai_chat_whole.whole_usage(body)
-    # Some vendors' errors stand elsewhere than under `error`: they are looked for where an answer lacks what it must have.
+    # Some vendors' errors stand elsewhere than under `error`: they are looked for where an answer lacks what it must
+    # have.
     bare = whole.finish_reason is None if request.operation == "chat.completions" else whole.usage is None
     if whole.error is not None or (bare and complaint_of(body) is not None):
         raise _failure(account, response, body)
+    if bare and whole.usage is None and request.operation == "chat.completions":
+        if not openai_chat_whole.whole_text(body).text:
+            raise UpstreamFailure("server", "The provider's answer holds neither text nor a reason for its end.")
     if request.operation == "embeddings" and openai_embeddings.wants_base64(request):
         body = openai_embeddings.to_base64(body)
     return Reply(asyncio.get_running_loop().time(), body=body, whole=whole)

@@ -21,7 +21,11 @@ _PROBE_SECONDS: Final = 0.3
 
 def well_known(registry: Registry) -> tuple[WellKnown, ...]:
     """The variables that make a provider by themselves, of every row."""
-    return tuple(WellKnown(row.name, row.env, row.base_url_env) for row in registry.rows if row.env)
+    return tuple(
+        WellKnown(row.name, row.env, row.base_url_env, row.auth == "none")
+        for row in registry.rows
+        if row.env or (row.auth == "none" and row.base_url_env)
+    )
 
 
 def from_environment(

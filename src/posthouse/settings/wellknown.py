@@ -16,11 +16,13 @@ from posthouse.settings.secret import Secret
 
 
 class WellKnown(Struct, frozen=True):
-    """A type of provider and the variables that make one: any of `env` holds its credential."""
+    """A type of provider and the variables that make one: any of `env` holds its credential. Where it can do without
+    one (`open`), the variable of its address is enough."""
 
     type: str
     env: tuple[str, ...]
     base_url_env: str | None = None
+    open: bool = False
 
 
 def credentials_from(
@@ -43,11 +45,13 @@ def credentials_from(
     providers: list[ProviderSettings] = []
     for row in rows:
         name = next((name for name in row.env if environ.get(name, "").strip() and name not in taken), None)
-        if name is None:
-            continue
-        taken.add(name)
         base_url = environ.get(row.base_url_env or "", "").strip()
-        credential = decoder.value(Secret, f"env:{name}", (name,))
+        credential = None
+        if name is not None:
+            taken.add(name)
+            credential = decoder.value(Secret, f"env:{name}", (name,))
+        elif not (row.open and base_url):
+            continue
         url = decoder.value(BaseUrl, base_url, (row.base_url_env or "",)) if base_url else None
         providers.append(
             ProviderSettings(name=row.type, type=row.type, base_url=url, credential=credential, timeout=timeout)

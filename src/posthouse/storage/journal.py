@@ -88,8 +88,9 @@ class Journal:
         self._flush()
 
     def flush_soon(self) -> None:
-        """Flushes within 5 ms, unless somebody else does before: a hold whose answer takes its time is then on the disk,
-        and one whose answer is quick goes there with its end, in one write. (A flush of its own for every hold took
+        """Flushes within 5 ms, unless somebody else does before: a hold whose answer takes its time is then on the
+        disk, and one whose answer is quick goes there with its end, in one write. (A flush of its own for every hold
+        took
         5 us.) A failure shows in `healthy` and in the next `flush`."""
         if not self._soon:
             self._soon = True
