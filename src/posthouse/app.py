@@ -235,9 +235,12 @@ class Posthouse:
     async def _follow_catalog(self) -> None:
         assert self.catalog is not None and self.router is not None
         while True:
-            await self.catalog.refresh()
-            self.pricing.clear()
-            self.router.health.forget(frozenset(c.deployment.id for c in self.catalog.deployments()))
+            try:
+                await self.catalog.refresh()
+                self.pricing.clear()
+                self.router.health.forget(frozenset(c.deployment.id for c in self.catalog.deployments()))
+            except Exception:  # the top of a task: what one provider's list holds must not end it
+                logger.exception("the catalog could not be renewed")
             seconds = self.settings.routing.models_refresh
             await asyncio.sleep(seconds if seconds > 0 else 86_400 * 365)
 

@@ -227,4 +227,7 @@ async def keep_time(door: FrontDoor, connections: set[object]) -> None:
         door.tick()
         now = loop.time()
         for connection in tuple(connections):
-            connection.sweep(now)  # type: ignore[attr-defined]  # uvicorn's set is typed for its own classes
+            try:
+                connection.sweep(now)  # type: ignore[attr-defined]  # uvicorn's set is typed for its own classes
+            except Exception:  # the top of a task: one connection's fault must not stop the deadlines of all others
+                logger.exception("a connection could not be swept")
