@@ -1,6 +1,8 @@
 """`posthouse serve`: the house, until it is told to stop."""
 
+import contextlib
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +18,7 @@ from posthouse.cli.sockets import bound
 from posthouse.settings import load
 
 Option = typer.Option
+_OPEN_FILES = 65_536
 
 
 def serve(
@@ -30,6 +33,7 @@ def serve(
         loaded = load(given, os.environ, Path.cwd())
         configure_logging(loaded.settings)
         server = loaded.settings.server
+        allow_many_connections()
         sockets = bound(server.host, server.port)
         house = Posthouse(loaded, os.environ)
 
@@ -38,6 +42,15 @@ def serve(
             sys.stdout.flush()
 
         uvloop.run(house.serve(sockets, started))
+
+
+def allow_many_connections() -> None:
+    """Takes as many open files as the system lets us have: every stream needs two, and the usual soft limit is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and (hard == resource.RLIM_INFINITY or soft < hard):
+        wanted = hard if hard != resource.RLIM_INFINITY else max(soft, _OPEN_FILES)
+        with contextlib.suppress(OSError, ValueError):  # some systems name a hard limit that they do not grant
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def greeting(house: Posthouse, host: str, port: int) -> str:
