@@ -45,7 +45,8 @@ def serve(
 
 
 def allow_many_connections() -> None:
-    """Takes as many open files as the system lets us have: every stream needs two, and the usual soft limit is 1,024."""
+    """Takes as many open files as the system lets us have: every stream needs two, and the usual soft limit is
+    1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and (hard == resource.RLIM_INFINITY or soft < hard):
         wanted = hard if hard != resource.RLIM_INFINITY else max(soft, _OPEN_FILES)
