@@ -346,6 +346,41 @@ def test_connections_are_used_again(here: Place, model: str) -> None:
     assert here.upstream.accepted == before + 1
 
 
+def test_a_stream_s_connection_is_used_again_though_its_body_ends_a_little_after_done(here: Place, model: str) -> None:
+    gate = here.upstream.gate()
+
+    async def script(visit: Visit) -> None:
+        await visit.start_stream()
+        await visit.event(chunk({"content": "a"}, "stop"))
+        await visit.event("[DONE]")
+        await gate.passed(visit)
+        await visit.end_stream()
+
+    here.upstream.scripts = {"*": script}
+    before = here.upstream.accepted
+    assert payloads(ask(here.house, model, stream=True).body)[-1] == "[DONE]"
+    gate.open()
+    assert here.upstream.visit().done.wait(5)
+    here.upstream.scripts = {"*": answers(completion())}
+    # The end of the body is on its way to the house: the first request may be there before it.
+    for _ in range(2):
+        assert ask(here.house, model).status == 200
+    assert here.upstream.accepted <= before + 2
+    assert not here.upstream.visits[0].left.is_set()
+
+
+def test_a_stream_whose_body_does_not_end_after_done_loses_its_connection(here: Place, model: str) -> None:
+    async def script(visit: Visit) -> None:
+        await visit.start_stream()
+        await visit.event(chunk({"content": "a"}, "stop"))
+        await visit.event("[DONE]")
+        await visit.until_left()
+
+    here.upstream.scripts = {"*": script}
+    assert payloads(ask(here.house, model, stream=True).body)[-1] == "[DONE]"
+    assert here.upstream.visit().left.wait(5)
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_connection_that_was_closed_while_idle_is_no_failure(here: Place, model: str, stream: bool) -> None:
     """The upstream closes at the very moment at which it is asked: the request cannot have been worked on."""

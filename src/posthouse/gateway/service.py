@@ -209,7 +209,10 @@ class Gateway:
                 failure = self._fault(passage, stream)
             except UpstreamFailure as error:
                 failure = error
-            response.close()
+            if stream.done and failure is None:
+                response.finish()
+            else:
+                response.close()
             usage, source = await self._usage_of(passage, stream)
             if failure is not None:
                 self._telemetry.aborted("upstream")

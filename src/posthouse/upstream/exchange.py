@@ -16,6 +16,7 @@ from posthouse.core.errors import FailureKind, UpstreamFailure
 from posthouse.upstream.decoding import Inflater
 from posthouse.upstream.model import Timeouts
 
+_FINISH_SECONDS: Final = 1.0
 BROKEN: Final = "The connection to the provider broke off."
 
 
@@ -126,6 +127,12 @@ class Exchange:
             connection.fail("connect", "The answer was given up before its end.")
         self.tail = b""
         self.inflater = None
+
+    def finish(self) -> None:
+        connection = self.connection
+        if connection is not None:
+            # The connection lets us loose at the end of the body; the sweep aborts it where none comes.
+            self.deadline = min(self.deadline, connection.loop.time() + _FINISH_SECONDS)
 
     def overdue(self, now: float) -> str | None:
         """What to tell the caller where a deadline has passed, else None. Called by the sweep, so late by one tick."""

@@ -51,6 +51,9 @@ class MemoryResponse:
         self.closed = True
         self._chunks = None
 
+    def finish(self) -> None:
+        self.close()
+
 
 class ScriptedTransport:
     """A Transport that answers from a function; the function may raise UpstreamFailure as a client would."""

@@ -66,6 +66,10 @@ class UpstreamResponse(Protocol):
     def close(self) -> None:
         """Idempotent. Where the body is not complete the connection is aborted at once: the upstream notices."""
 
+    def finish(self) -> None:
+        """Instead of close(), where all that matters has come: the end of the body has a second to follow, so that the
+        connection can serve again. (`[DONE]` and the last chunk, which is empty, are often two segments.)"""
+
 
 class Transport(Protocol):
     """Sends requests. send() returns when the head of the answer is in and raises UpstreamFailure where none comes."""
