@@ -43,6 +43,15 @@ def request(
     return lines.encode("latin-1") + b"\r\n" + data
 
 
+def refused(response: Response) -> Response:
+    """A 4xx in OpenAI's shape."""
+    assert 400 <= response.status < 500, response
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["x-request-id"].startswith("req_")
+    assert response.error["message"]
+    return response
+
+
 class Wire:
     """One connection. `receive_buffer` makes the kernel take little, for readers that are slow on purpose."""
 
