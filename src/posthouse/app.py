@@ -60,6 +60,8 @@ logger = logging.getLogger("posthouse")
 CONTROL_PLANE: Final = "posthouse.api.control:create"
 _REFRESH_SECONDS: Final = 0.5
 _REPLAY_SECONDS: Final = 60.0
+_GREETING_SECONDS: Final = 0.5
+_GREETING_SECONDS: Final = 0.5
 
 
 class Posthouse:
@@ -134,6 +136,7 @@ class Posthouse:
         self._gauges()
 
     def _open_ledger(self) -> Ledger:
+        self.database.claim()
         # What a former life left is part of every balance, and ends of its holds must not meet holds expired before
         # them.
         if not self.journal.wait_applied(_REPLAY_SECONDS):
@@ -227,6 +230,8 @@ class Posthouse:
             await asyncio.sleep(0.005)
         port = server.servers[0].sockets[0].getsockname()[1]
         if started is not None:
+            assert self.catalog is not None
+            await self.catalog.asked_once(_GREETING_SECONDS)  # a greeting names models; requests are served already
             started(port)
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(1.0)  # the first requests come first

@@ -34,6 +34,16 @@ def test_a_write_that_raises_leaves_nothing(database: Database) -> None:
     assert values(database) == {}
 
 
+def test_one_server_at_a_time_has_a_postgresql_database(postgres_url: str) -> None:
+    first, second = Database(postgres_url), Database(postgres_url)
+    first.claim()
+    with pytest.raises(ConfigError, match="in use by another posthouse server"):
+        second.claim()
+    first.close()
+    second.claim()
+    second.close()
+
+
 def test_foreign_keys_hold(database: Database) -> None:
     with pytest.raises(IntegrityError), database.write() as connection:
         connection.execute(insert(keys).values(FOREIGN))

@@ -5,6 +5,7 @@ path of a request that names a known model. A provider whose list cannot be had 
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -55,14 +56,24 @@ class Catalog:
         if found is not None:
             return found
         if not self._first.is_set():
-            try:
-                await asyncio.wait_for(self._first.wait(), _FIRST_LIST_SECONDS)
-            except TimeoutError:
-                pass
+            await self.asked_once(_FIRST_LIST_SECONDS)
             found = self._models.get(model)
             if found is not None:
                 return found
         raise self.unknown(model)
+
+    async def asked_once(self, seconds: float) -> None:
+        """Returns once every provider without a configured list has been asked for its own, or after `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._first.wait(), seconds)
+
+    async def told(self, seconds: float) -> bool:
+        """Waits until every provider has been asked for its list once, at most so long."""
+        try:
+            await asyncio.wait_for(self._first.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
 
     def unknown(self, model: str) -> NotFound:
         hint = "GET /v1/models lists what there is."

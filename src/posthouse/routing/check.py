@@ -29,6 +29,7 @@ REMEDIES: Final[dict[FailureKind | None, str]] = {
     "overloaded": "It says that it is overloaded: try again later.",
     "server": "It answers, but not as this API does: check base_url and proxy, or look at the provider's status page.",
 }
+_UNLISTED: Final = "Its list of models cannot be read; those that the configuration names may answer: ask one of them."
 
 
 class ProviderCheck(Struct, frozen=True):
@@ -47,22 +48,30 @@ async def check_provider(offer: Offer) -> ProviderCheck:
     loop = asyncio.get_running_loop()
     began = loop.time()
     models: int | None = None
+    lists = offer.account.row.path_of("models") is not None or offer.account.row.locate is not None
     try:
-        if offer.account.row.path_of("models") is None and offer.account.row.locate is None:
+        if not lists:
             await _knock(offer)
         else:
             try:
                 models = len(await models_at(offer))
             except NotFound:
                 await _knock(offer)
+            except UpstreamFailure as failure:
+                if failure.kind != "not_found" or offer.models is None:
+                    raise
+                await _knock(offer)  # its models are named, so that it serves without a list
     except PosthouseError as error:
         kind = error.kind if isinstance(error, UpstreamFailure) else None
+        remedy = REMEDIES.get(kind, REMEDIES[None])
+        if kind == "server" and lists and offer.models is not None:
+            remedy = f"{_UNLISTED} Otherwise: {remedy[0].lower()}{remedy[1:]}"
         return ProviderCheck(
             ok=False,
             latency_ms=round((loop.time() - began) * 1000),
             kind=kind,
             problem=error.message,
-            remedy=REMEDIES.get(kind, REMEDIES[None]),
+            remedy=remedy,
         )
     return ProviderCheck(ok=True, latency_ms=round((loop.time() - began) * 1000), models=models)
 

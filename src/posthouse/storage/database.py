@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -41,6 +41,8 @@ _POSTGRES_ARGS: Final[dict[str, Any]] = {
     "tcp_user_timeout": 20_000,
 }
 _POSTGRES_STATEMENT_MS: Final = 30_000
+_SERVER_KEEPALIVES: Final = {"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3}
+_SERVER_LOCK: Final = 0x706F7374_68000001  # any number that no other program takes: "posth", 1
 
 
 class Database:
@@ -64,6 +66,7 @@ class Database:
         else:
             raise ConfigError(f"database url: {backend!r} is not supported; use sqlite:///path or postgresql://...")
         self.name = parsed.render_as_string(hide_password=True)
+        self._claim: Connection | None = None
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -92,6 +95,24 @@ class Database:
         except DBAPIError as error:
             raise ConfigError(f"database {self.name} cannot be used: {_first_line(error)}") from error
 
+    def claim(self) -> None:
+        """Makes this process the one server of a PostgreSQL database until `close`; on SQLite the journal's lock on the
+        data folder does the same. ConfigError where another server has it: each would end the other's open holds, and
+        budgets are counted in memory."""
+        if self.kind == "sqlite":
+            return
+        with _answering():
+            connection = self.engine.connect()
+            taken = connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _SERVER_LOCK}).scalar_one()
+            for name, value in _SERVER_KEEPALIVES.items():
+                # The server itself finds out that our machine is gone, and lets the next one in.
+                connection.execute(text(f"SET {name} = {value}"))
+            connection.commit()  # the lock is the session's, not the transaction's
+        if not taken:
+            connection.close()
+            raise ConfigError(f"database {self.name} is in use by another posthouse server; one at a time may serve it")
+        self._claim = connection
+
     def backup(self, target: Path) -> None:
         """A consistent copy of a SQLite database while it is in use. ConfigError on PostgreSQL, and where it exists."""
         if self.path is None:
@@ -112,6 +133,10 @@ class Database:
             part.unlink(missing_ok=True)
 
     def close(self) -> None:
+        if self._claim is not None:
+            self._claim.invalidate()  # ends the session, and with it the lock: back in the pool it would keep both
+            self._claim.close()
+            self._claim = None
         self.engine.dispose()
 
 
