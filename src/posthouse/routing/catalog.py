@@ -67,14 +67,6 @@ class Catalog:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._first.wait(), seconds)
 
-    async def told(self, seconds: float) -> bool:
-        """Waits until every provider has been asked for its list once, at most so long."""
-        try:
-            await asyncio.wait_for(self._first.wait(), seconds)
-        except TimeoutError:
-            return False
-        return True
-
     def unknown(self, model: str) -> NotFound:
         hint = "GET /v1/models lists what there is."
         if self.problems:
