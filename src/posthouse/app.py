@@ -61,7 +61,6 @@ CONTROL_PLANE: Final = "posthouse.api.control:create"
 _REFRESH_SECONDS: Final = 0.5
 _REPLAY_SECONDS: Final = 60.0
 _GREETING_SECONDS: Final = 0.5
-_GREETING_SECONDS: Final = 0.5
 
 
 class Posthouse:

@@ -43,6 +43,16 @@ def served(tmp_path: Path, environ: dict[str, str]) -> Iterator[subprocess.Popen
     process.communicate()
 
 
+def greeting_of(served: subprocess.Popen[str]) -> str:
+    assert served.stdout is not None
+    greeting = ""
+    while "A key for an application" not in greeting:
+        line = served.stdout.readline()
+        assert line, "it ended before it greeted"
+        greeting += line
+    return greeting
+
+
 def run(folder: Path, environ: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*COMMAND, *words], cwd=folder, env=environ, capture_output=True, text=True, timeout=60, check=False
@@ -50,12 +60,7 @@ def run(folder: Path, environ: dict[str, str], *words: str) -> subprocess.Comple
 
 
 def test_it_greets_with_an_admin_key_that_works_and_ends_with_0(served: subprocess.Popen[str]) -> None:
-    assert served.stdout is not None
-    greeting = ""
-    while "A key for an application" not in greeting:
-        line = served.stdout.readline()
-        assert line, "it ended before it greeted"
-        greeting += line
+    greeting = greeting_of(served)
     base = re.search(r"is up: (http://\S+)", greeting)
     key = re.search(r"keep it\): (sk-ph-\S+)", greeting)
     assert base is not None
@@ -64,6 +69,19 @@ def test_it_greets_with_an_admin_key_that_works_and_ends_with_0(served: subproce
     assert httpx2.get(f"{base[1]}/v1/models", headers=headers, trust_env=False).status_code == 200
     served.send_signal(signal.SIGTERM)
     assert served.wait(30) == 0
+
+
+def test_without_configuration_the_call_to_try_names_the_model_that_answers(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    alone = {"POSTHOUSE_ROUTING_DISCOVER": "false"}
+    with subprocess.Popen(
+        [*COMMAND, "serve", "--port", "0"], cwd=tmp_path, env=environ | alone, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert '"model": "echo"' in greeting_of(process)
+        finally:
+            process.terminate()
 
 
 def test_a_mistake_in_the_settings_is_told_and_is_1(tmp_path: Path, environ: dict[str, str]) -> None:

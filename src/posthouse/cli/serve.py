@@ -3,6 +3,7 @@
 import contextlib
 import os
 import resource
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -54,6 +55,12 @@ def allow_many_connections() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def command() -> str:
+    """How the reader calls us: by the path they used, where the shell would not find us by name."""
+    used = Path(sys.argv[0])
+    return str(used) if used.name == "posthouse" and shutil.which("posthouse") is None else "posthouse"
+
+
 def greeting(house: Posthouse, host: str, port: int) -> str:
     """What a person reads first: where it is, the admin key if it is new, and a call to try."""
     shown = f"[{host}]" if ":" in host else host
@@ -76,6 +83,6 @@ def greeting(house: Posthouse, host: str, port: int) -> str:
             f'    -d \'{{"model": "{models[0] if models else "MODEL"}", '
             '"messages": [{"role": "user", "content": "Hello"}]}\'',
             "",
-            "A key for an application:  posthouse keys create --name my-app",
+            f"A key for an application:  {command()} keys create --name my-app",
         ]
     return "\n".join(lines) + "\n"
