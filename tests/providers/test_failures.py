@@ -240,6 +240,8 @@ def test_the_credential_is_removed_from_message_param_and_code() -> None:
         (b"upstream connect error", "upstream connect error"),
         (b"<html><title>502 Bad Gateway</title></html>", "The provider answered with status 502 and no reason."),
         (b"x" * 10_000, "The provider answered with status 502 and no reason."),
+        (b"Bad Gateway", "The provider answered with status 502: Bad Gateway"),
+        (b'{"detail":"Bad Gateway"}', "The provider answered with status 502: Bad Gateway"),
     ],
 )
 def test_a_page_is_not_shown_but_a_line_is(body: bytes, message: str) -> None:

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Final, Protocol
 
 from posthouse.core.errors import FailureKind, UpstreamFailure
@@ -129,6 +130,8 @@ _OURS: Final[Mapping[FailureKind, tuple[str, str]]] = {
     "auth": ("The provider refused this gateway's credential.", "upstream_auth_failed"),
     "quota": ("This gateway's account at the provider has no quota left.", "upstream_quota_exhausted"),
 }
+# What servers say that have nothing to say. As the whole message it would read as if it were about our own address.
+_PHRASES: Final[Mapping[int, str]] = {status.value: status.phrase.lower() for status in HTTPStatus}
 
 
 class Said(Protocol):
@@ -202,6 +205,8 @@ def _bounded(seconds: float) -> float | None:
 def _failure(row: Provider, status: int, said: Said, secret: str | None) -> UpstreamFailure:
     kind = _kind_of(row, status, said)
     message = scrub(said.message, (secret,))
+    if message.lower() == _PHRASES.get(status):
+        message = f"The provider answered with status {status}: {message}"
     if kind in _OURS:
         message = f"{_OURS[kind][0]} It said: {message}" if message else _OURS[kind][0]
     return UpstreamFailure(
