@@ -24,9 +24,10 @@ from uvicorn.server import Server
 from posthouse.accounts.service import Directory
 from posthouse.api.asgi import Application, Bridge
 from posthouse.api.exchange import Exchange, Route
+from posthouse.api.house import ProtocolOptions
 from posthouse.api.openai import OpenAIFace
 from posthouse.api.pages import Pages
-from posthouse.api.protocol import ProtocolOptions, ServerProtocol
+from posthouse.api.protocol import ServerProtocol
 from posthouse.api.server import FrontDoor, keep_time
 from posthouse.api.services import Services
 from posthouse.billing.estimate import TokenCounter

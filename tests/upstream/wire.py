@@ -7,6 +7,7 @@ import asyncio
 from math import inf
 from typing import Any
 
+from posthouse.core.outbox import Outbox
 from posthouse.upstream.connection import Connection
 from posthouse.upstream.exchange import Exchange
 from posthouse.upstream.model import Timeouts
@@ -49,7 +50,8 @@ class Wire:
 
     def __init__(self) -> None:
         self.transport = NotedTransport()
-        self.connection = Connection(asyncio.get_running_loop())
+        self.outbox = Outbox()
+        self.connection = Connection(asyncio.get_running_loop(), self.outbox)
         self.connection.connection_made(self.transport)
         self.connection.home = self
         self.kept = 0
@@ -65,6 +67,7 @@ class Wire:
         exchange = Exchange(Timeouts(), 0.0, inf)
         exchange.head_only = head_only
         self.connection.start(exchange, b"POST / HTTP/1.1\r\n\r\n", body)
+        self.outbox.flush()
         return exchange
 
     def feed(self, *segments: bytes) -> None:

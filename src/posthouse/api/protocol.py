@@ -18,62 +18,26 @@ import asyncio
 import contextlib
 import re
 from collections import deque
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 import httptools
-from msgspec import Struct
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from posthouse.api.exchange import Exchange
+from posthouse.api.heads import KnownHead
+from posthouse.api.house import HeadTooLarge, House
 from posthouse.core.errors import BodyTooLarge, InvalidRequest, MethodNotAllowed, PosthouseError, RequestTimeout
 from posthouse.dialects.openai_errors import encode_error
 
 NEVER: Final = float("inf")
 _MAX_PIPELINED: Final = 16
 _LINGER_SECONDS: Final = 5.0
+_MOST_STRANGE: Final = 4  # a client whose heads always differ is not looked at for ever
 _LINGER_BYTES: Final = 64 << 20
 _JSON: Final = b"content-type: application/json\r\n"
 # A name or an address, and a port (RFC 9110, 7.2; RFC 3986, 3.2.2).
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]{0,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?")
-
-
-class ProtocolOptions(Struct, frozen=True):
-    """Bounds of a connection: seconds and bytes."""
-
-    header_timeout: float = 10.0
-    body_timeout: float = 30.0
-    keep_alive: float = 75.0
-    heartbeat: float = 15.0
-    header_limit: int = 64 << 10
-    max_headers: int = 200
-    body_limit: int = 32 << 20
-
-
-class House(Protocol):
-    """What a connection asks of the house behind it."""
-
-    options: ProtocolOptions
-    date_line: bytes
-
-    def admit(self, exchange: Exchange) -> None:
-        """The head is in: finds the route and the caller. Raises to refuse at once, without reading the body."""
-
-    async def answer(self, exchange: Exchange) -> None:
-        """The request is whole. Never raises, but when cancelled."""
-
-    def refused(self, exchange: Exchange, error: PosthouseError) -> None:
-        """Told of requests that never became whole, for metrics and the log."""
-
-    def common_head(self, exchange: Exchange) -> bytes: ...
-
-    def heartbeat_head(self, exchange: Exchange) -> bytes: ...
-
-
-class HeadTooLarge(PosthouseError):
-    status = 431
-    type = "invalid_request_error"
-    code = "headers_too_large"
 
 
 class ServerProtocol(asyncio.Protocol):
@@ -90,6 +54,7 @@ class ServerProtocol(asyncio.Protocol):
         self.loop = _loop or asyncio.get_running_loop()
         self.state = server_state
         self.options = self.house.options
+        self.outbox = self.house.outbox
         self.parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self.transport: asyncio.Transport | None = None
         self.current: Exchange | None = None  # being answered
@@ -108,6 +73,8 @@ class ServerProtocol(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._body_size = 0
         self._in_body = False
+        self._known: KnownHead | None = None
+        self._strange = 0  # heads that were not the one before
 
     # What asyncio calls
 
@@ -135,6 +102,8 @@ class ServerProtocol(asyncio.Protocol):
         parser = self.parser
         if parser is None or (self._unparsed and not (data := self._take_unparsed(data))):
             return
+        if self._known is not None and self._again(self._known, data):
+            return
         self._segment = len(data)
         try:
             parser.feed_data(data)
@@ -148,7 +117,10 @@ class ServerProtocol(asyncio.Protocol):
         except httptools.HttpParserError:
             self.refuse(InvalidRequest("The request is not valid HTTP/1.1.", code="invalid_http"))
             return
-        if self.reading is not None and not self._in_body:
+        if self.reading is None:
+            if self._strange < _MOST_STRANGE and self.current is not None:
+                self._learn(self.current, data)
+        elif not self._in_body:
             # Counted by segment while the head is unfinished, so that a header without an end is bounded too.
             self._head_size += len(data)
             if self._head_size > self.options.header_limit:
@@ -244,7 +216,7 @@ class ServerProtocol(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         if self.transport is not None:
-            self.transport.write(data)
+            self.outbox.put(self.transport, data)
 
     def release(self, exchange: Exchange) -> None:
         self.state.total_requests += 1
@@ -253,7 +225,7 @@ class ServerProtocol(asyncio.Protocol):
             return
         if not exchange.keep_alive or self.draining:
             self.closing = True
-            self.transport.close()
+            self._close(self.transport)
         elif self.waiting:
             self._run(self.waiting.popleft())
             if not self.waiting:
@@ -275,7 +247,7 @@ class ServerProtocol(asyncio.Protocol):
         if self.current is not None:
             self.current.keep_alive = False
         elif self.reading is None and self.transport is not None:
-            self.transport.close()
+            self._close(self.transport)
 
     def sweep(self, now: float) -> None:
         """Once a second: deadlines, and heartbeats for a silent stream."""
@@ -287,7 +259,7 @@ class ServerProtocol(asyncio.Protocol):
         if self.closing:
             self.transport.abort()
         elif self.reading is None:
-            self.transport.close()
+            self._close(self.transport)
         else:
             what = "body" if self._in_body else "headers"
             self.refuse(RequestTimeout(f"The request's {what} did not arrive in time."), linger=False)
@@ -302,6 +274,7 @@ class ServerProtocol(asyncio.Protocol):
         if self.transport is None:
             return
         if self.current is not None:  # the answer under way would be torn by another one inside it
+            self.outbox.flush()
             self.transport.abort()
             return
         exchange = self.reading or Exchange(self, self.loop.time())
@@ -324,11 +297,16 @@ class ServerProtocol(asyncio.Protocol):
         assert self.transport is not None
         if linger:
             self.deadline = self.loop.time() + _LINGER_SECONDS
+            self.outbox.flush()
             with contextlib.suppress(OSError, RuntimeError):  # the client may be gone already
                 if self.transport.can_write_eof():
                     self.transport.write_eof()
         else:
-            self.transport.close()
+            self._close(self.transport)
+
+    def _close(self, transport: asyncio.Transport) -> None:
+        self.outbox.flush()
+        transport.close()
 
     def _linger(self, size: int) -> None:
         self._lingered += size
@@ -355,6 +333,32 @@ class ServerProtocol(asyncio.Protocol):
             if b"transfer-encoding" in headers:
                 raise InvalidRequest("A request with an upgrade must have a content-length.", code="upgrade_refused")
             self._unparsed = int(headers.get(b"content-length", b"0"))
+
+    def _learn(self, exchange: Exchange, data: bytes) -> None:
+        """Remembers a head that came with its whole body in one segment: most clients send the same again."""
+        self._strange += 1
+        self._known = None if self.waiting else self.house.heads.learn(exchange, data)
+
+    def _again(self, known: KnownHead, data: bytes) -> bool:
+        """A whole request whose head llhttp has parsed before; False where it is another."""
+        if self.current is not None or self.reading is not None:
+            return False
+        body = known.body_in(data)
+        if body is None or len(body) > self.options.body_limit:
+            return False
+        self._strange = 0
+        exchange = known.exchange(self, self.loop.time(), body)
+        if self.draining:
+            exchange.keep_alive = False
+        try:
+            self.house.admit(exchange)
+        except PosthouseError as error:
+            self.reading = exchange
+            self.refuse(error)
+            return True
+        self.deadline = NEVER
+        self._run(exchange)
+        return True
 
     def _take_unparsed(self, data: bytes) -> bytes:
         """The body of a request that wished for an upgrade; gives what follows it."""

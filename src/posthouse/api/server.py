@@ -12,10 +12,12 @@ from email.utils import formatdate
 from typing import Final, Protocol
 
 from posthouse.api.exchange import Exchange, Route
-from posthouse.api.protocol import ProtocolOptions
+from posthouse.api.heads import Heads
+from posthouse.api.house import ProtocolOptions
 from posthouse.core.caller import Caller
 from posthouse.core.errors import MethodNotAllowed, NotFound, PosthouseError, Unauthenticated, Unavailable
 from posthouse.core.ids import IdMaker
+from posthouse.core.outbox import Outbox
 from posthouse.dialects.openai_errors import encode_error
 
 logger = logging.getLogger("posthouse.api")
@@ -69,6 +71,8 @@ class FrontDoor:
         origins: tuple[str, ...] = ("*",),
     ) -> None:
         self.options = options
+        self.outbox = Outbox()
+        self.heads = Heads()
         self.date_line = b""
         self.draining = False
         self._doorkeeper = doorkeeper

@@ -15,6 +15,7 @@ from typing import Final
 from msgspec import Struct
 
 from posthouse.core.errors import UpstreamFailure
+from posthouse.core.outbox import Outbox
 from posthouse.upstream.connect import Connector
 from posthouse.upstream.connection import Connection
 from posthouse.upstream.exchange import Exchange
@@ -59,6 +60,7 @@ class UpstreamClient:
         self._loop = asyncio.get_running_loop()
         self._clock = options.clock or self._loop.time
         self._connector = Connector(options.context)
+        self._outbox = Outbox()
         self._pools: dict[tuple[str, Origin, str | None], Pool] = {}
         # By name alone: the hot path's shortcut, right as long as origin and proxy are the same.
         self._named: dict[str, Pool] = {}
@@ -182,13 +184,16 @@ class UpstreamClient:
     async def _open(self, request: UpstreamRequest, pool: Pool, limit: float) -> Connection:
         """Opens one for a slot of `pool`. TimeoutError after `limit`."""
         async with asyncio.timeout(limit - self._clock()):
-            connection = await self._connector.open(request.origin, request.proxy, lambda: Connection(self._loop))
+            connection = await self._connector.open(request.origin, request.proxy, self._connection)
         if self._closed or not connection.usable:
             connection.abort()
             raise UpstreamFailure("connect", "The connection to the provider was closed as soon as it was made.")
         pool.add(connection)
         self._opened += 1
         return connection
+
+    def _connection(self) -> Connection:
+        return Connection(self._loop, self._outbox)
 
     async def _exchange(
         self, connection: Connection, head: bytes, request: UpstreamRequest, deadline: float

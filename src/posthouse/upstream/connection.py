@@ -11,6 +11,7 @@ from typing import Final, NoReturn, Protocol, cast
 import httptools
 
 from posthouse.core.errors import FailureKind, UpstreamFailure
+from posthouse.core.outbox import Outbox
 from posthouse.upstream.decoding import CODINGS, Inflater
 from posthouse.upstream.exchange import BROKEN, Exchange
 
@@ -44,6 +45,7 @@ class Connection(asyncio.Protocol):
         "_headers",
         "_interim",
         "_large_request",
+        "_outbox",
         "_parser",
         "_paused",
         "_problem",
@@ -64,8 +66,9 @@ class Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, outbox: Outbox) -> None:
         self.loop = loop
+        self._outbox = outbox
         self.home: Home | None = None  # until a pool takes it in, and after it is closed
         self.exchange: Exchange | None = None
         self.served = 0
@@ -105,7 +108,7 @@ class Connection(asyncio.Protocol):
         if self._headers:
             self._headers = []  # trailers of the last answer
         if len(body) <= JOIN_LIMIT:
-            self.transport.write(head + body)
+            self._outbox.put(self.transport, head + body)
         else:
             self._large_request = True
             self.transport.write(head)
