@@ -8,6 +8,7 @@ Below: everything. Above: `cli`.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import pkgutil
 import signal
@@ -236,6 +237,7 @@ class Posthouse:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(1.0)  # the first requests come first
             await asyncio.to_thread(self._load_control)
+            _spare_collector()
 
     async def _follow_catalog(self) -> None:
         assert self.catalog is not None and self.router is not None
@@ -301,6 +303,15 @@ class HouseServer(Server):
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
+
+
+def _spare_collector() -> None:
+    """What the start has made stays: 93,000 objects, through which the cyclic collector went again and again, in 25 ms
+    each. Requests leave no cycles, but every 700 of the objects that a batch of records makes started it: 22 us of CPU
+    per request, on average. Costs one last collection, a second after the start."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 def complete(loaded: Loaded, environ: Mapping[str, str], registry: Registry) -> Loaded:
