@@ -24,7 +24,7 @@ async def never(peer: Peer) -> None:
 
 
 async def stream_without_end(peer: Peer) -> None:
-    await peer.answer(STREAM, b"2\r\nhi\r\n")
+    await peer.answer(STREAM + b"2\r\nhi\r\n")  # in one piece, so that who has the head has the beginning too
     await peer.gone()
 
 
