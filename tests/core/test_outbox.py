@@ -57,3 +57,23 @@ async def test_a_transport_that_closed_meanwhile_is_passed_over_and_the_others_a
     outbox.flush()
     assert gone.written == []
     assert there.written == [b"kept"]
+
+
+async def test_where_one_write_follows_the_other_they_are_made_as_they_come_and_together_again_when_they_meet() -> None:
+    outbox, one, two = Outbox(), Noted(), Noted()
+    waited = []
+    for number in range(200):
+        outbox.put(one, b"%d," % number)
+        waited.append(not b"".join(one.written).endswith(b"%d," % number))
+        await asyncio.sleep(0)
+    assert b"".join(one.written) == b"".join(b"%d," % number for number in range(200))
+    assert waited[0]
+    assert waited.count(False) > 150
+    for _ in range(100):  # now two in each turn: soon they go together
+        outbox.put(one, b"x")
+        outbox.put(two, b"y")
+        await asyncio.sleep(0)
+    outbox.put(one, b"last")
+    assert one.written[-1] == b"x"
+    outbox.flush()
+    assert one.written[-1] == b"last"
