@@ -17,7 +17,10 @@ async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
 
 async def _join(peer: Peer, host: str, port: int) -> None:
     reader, writer = await asyncio.open_connection(host, port)
-    await asyncio.gather(_pump(reader, peer.writer), _pump(peer.reader, writer))
+    try:
+        await asyncio.gather(_pump(reader, peer.writer), _pump(peer.reader, writer))
+    finally:
+        writer.close()
 
 
 def connect_proxy(seen: list[str], credentials: str | None = None, reply: tuple[bytes, ...] = ()) -> Script:

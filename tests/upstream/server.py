@@ -101,6 +101,7 @@ class RawServer:
             task = asyncio.ensure_future(self.serve(Peer(reader, writer)))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(lambda _: writer.close())  # also where it was cancelled before it began
 
         server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=self._context)
         self.port = server.sockets[0].getsockname()[1]
