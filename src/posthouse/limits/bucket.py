@@ -117,11 +117,16 @@ class Bucket:
             self._floor = marks[0].low = 0
             del marks[1]
             return
-        self._net -= excess
         index = marks.index(mark)
-        if excess > 0:
-            for later in marks[index:]:
-                later.low -= excess
+        if excess <= 0:
+            self._net -= excess
+        else:
+            # All that came later stands lower by the excess. Only differences count, so what came before is raised
+            # instead: nearly always few, since the oldest charges end first. (With 32 open: 2.3 us instead of 6.2.)
+            for before in marks[:index]:
+                before.low += excess
+            if marks[-1].low != self._floor:
+                self._floor = min([each.low for each in marks])
         mark.open -= 1
         if not mark.open:
             before = marks[index - 1]
@@ -130,5 +135,3 @@ class Bucket:
         if len(marks) == 1:
             self._net -= marks[0].low
             self._floor = marks[0].low = 0
-        else:
-            self._floor = min([each.low for each in marks])
