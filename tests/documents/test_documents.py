@@ -38,6 +38,14 @@ def test_every_target_of_make_that_is_named_exists(document: Path) -> None:
     assert named - targets == set()
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_every_variable_of_ours_that_is_named_is_a_setting(document: Path) -> None:
+    settings = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"POSTHOUSE_[A-Z_]*[A-Z]\b(?!\.\.)", document.read_text(encoding="utf-8")))
+    unknown = {variable for variable in named if f"`{variable}`" not in settings}
+    assert {variable for variable in unknown if not variable.startswith("POSTHOUSE_TEST_")} == set()
+
+
 def commands(path: Path) -> list[tuple[str, str]]:
     """Code blocks without what is said in words."""
     spoken = re.compile(r"#.*|<[^>]*>|\"content\": \"[^\"]*\"")
