@@ -150,9 +150,10 @@ class Ledger:
     ) -> Hold:
         """Compares with every budget of the caller and reserves from all of them, or from none.
 
-        `reserve` is the most that the call is expected to cost, None for a model without a price. `least`, in nano-units,
-        is given where that is a guess because the caller named no cap: then as little as `least` is enough, and the hold
-        takes all that is left. Raises InsufficientQuota, or Forbidden with code `model_unpriced` or `currency_mismatch`.
+        `reserve` is the most that the call is expected to cost, None for a model without a price. `least`, in
+        nano-units, is given where that is a guess because the caller named no cap: then as little as `least` is
+        enough, and the hold takes all that is left. Raises InsufficientQuota, or Forbidden with code `model_unpriced`
+        or `currency_mismatch`.
         """
         now_ms = int(self._clock() * 1000)
         day = self._day
