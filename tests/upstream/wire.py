@@ -7,10 +7,10 @@ import asyncio
 from math import inf
 from typing import Any
 
-from posthouse.core.outbox import Outbox
 from posthouse.upstream.connection import Connection
 from posthouse.upstream.exchange import Exchange
 from posthouse.upstream.model import Timeouts
+from posthouse.upstream.outbox import Outbox
 
 
 class NotedTransport(asyncio.Transport):

@@ -7,7 +7,7 @@ from msgspec import Struct
 from posthouse.api.exchange import Exchange
 from posthouse.api.heads import Heads
 from posthouse.core.errors import PosthouseError
-from posthouse.core.outbox import Outbox
+from posthouse.upstream.outbox import Outbox
 
 
 class ProtocolOptions(Struct, frozen=True):

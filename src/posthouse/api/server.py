@@ -17,8 +17,8 @@ from posthouse.api.house import ProtocolOptions
 from posthouse.core.caller import Caller
 from posthouse.core.errors import MethodNotAllowed, NotFound, PosthouseError, Unauthenticated, Unavailable
 from posthouse.core.ids import IdMaker
-from posthouse.core.outbox import Outbox
 from posthouse.dialects.openai_errors import encode_error
+from posthouse.upstream.outbox import Outbox
 
 logger = logging.getLogger("posthouse.api")
 

@@ -15,11 +15,11 @@ from typing import Final
 from msgspec import Struct
 
 from posthouse.core.errors import UpstreamFailure
-from posthouse.core.outbox import Outbox
 from posthouse.upstream.connect import Connector
 from posthouse.upstream.connection import Connection
 from posthouse.upstream.exchange import Exchange
 from posthouse.upstream.model import Origin, UpstreamRequest
+from posthouse.upstream.outbox import Outbox
 from posthouse.upstream.pool import Pool, PoolLimits
 
 # A reused connection may have been closed by the upstream just as we wrote to it. Such a close was on its way when we

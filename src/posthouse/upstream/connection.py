@@ -11,9 +11,9 @@ from typing import Final, NoReturn, Protocol, cast
 import httptools
 
 from posthouse.core.errors import FailureKind, UpstreamFailure
-from posthouse.core.outbox import Outbox
 from posthouse.upstream.decoding import CODINGS, Inflater
 from posthouse.upstream.exchange import BROKEN, Exchange
+from posthouse.upstream.outbox import Outbox
 
 HIGH_WATER: Final = 256 * 1024  # unread bytes at which we stop reading the socket
 MAX_HEAD: Final = 64 * 1024

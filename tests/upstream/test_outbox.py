@@ -2,7 +2,7 @@
 
 import asyncio
 
-from posthouse.core.outbox import Outbox
+from posthouse.upstream.outbox import Outbox
 
 
 class Noted:
