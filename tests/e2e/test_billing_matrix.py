@@ -194,7 +194,7 @@ def test_stream_is_billed_by_the_rule(
         if end == "leaves pause":
             _leave_in_a_pause(here, wire, (f"main/{model}", route))
         elif end == "leaves drained":
-            wire.leave()
+            _leave_unseen(here, wire)
             gate.open()
             seen = billable.text  # nobody saw it, but it was made
         elif end.startswith("leaves"):
@@ -317,6 +317,16 @@ def _leave_in_a_pause(here: Place, wire: Wire, failing: tuple[str, str]) -> None
     assert router is not None
     eventually(lambda: failing in router.health.report(0.0), "the first attempt has not failed")
     wire.leave()
+
+
+def _leave_unseen(here: Place, wire: Wire) -> None:
+    """The client leaves, and the house knows it; the provider must not."""
+    server = here.house.house.server
+    assert server is not None
+    connections = server.server_state.connections
+    before = len(connections)
+    wire.leave()
+    eventually(lambda: len(connections) < before, "the house has not seen the client leave")
 
 
 def _leave(here: Place, wire: Wire, gate: Gate) -> None:

@@ -172,6 +172,8 @@ def test_what_is_the_caller_s_own_fault_is_tried_once(here: Place, model: str, s
         "code": code,
     }
     assert came(here) == ["first"]
+    assert answer.headers["x-posthouse-attempts"] == "1"
+    assert answer.headers["x-posthouse-deployment"] == f"first/{model}"
 
 
 INTERNALS: Final = (
@@ -207,6 +209,14 @@ def test_nothing_of_a_provider_s_insides_reaches_the_client(here: Place, model: 
     assert [inside for inside in INTERNALS if inside in shown] == []
     with here.house.client() as client:
         assert [inside for inside in INTERNALS if inside in client.get("/metrics").text] == []
+
+
+def test_a_model_that_a_caller_invents_is_no_group_of_the_usage(here: Place) -> None:
+    assert ask(here.house, "invented-by-a-caller").status == 404
+    with here.house.client() as client:
+        groups = [row["model"] for row in client.get("/admin/api/usage?group_by=model").json()["data"]]
+    assert "invented-by-a-caller" not in groups
+    assert "unknown" in groups
 
 
 def test_one_deployment_alone_is_tried_again(here: Place) -> None:

@@ -144,7 +144,7 @@ class FrontDoor:
             exchange.end(b"data: " + body + b"\n\n")
             return
         extra = b"".join(b"%b: %b\r\n" % (n.encode(), v.encode()) for n, v in error.headers())
-        exchange.respond(error.status, JSON + self.common_head(exchange) + extra, body)
+        exchange.respond(error.status, JSON + self.common_head(exchange) + error.trail + extra, body)
 
     def common_head(self, exchange: Exchange) -> bytes:
         """Lines that every response carries."""

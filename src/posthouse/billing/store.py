@@ -124,6 +124,10 @@ class RequestDetail(Struct, frozen=True):
     entries: tuple[EntryRow, ...]
 
 
+# Refused requests may have asked for anything: what callers invent is no group of its own.
+UNKNOWN_MODEL: Final = "unknown"
+
+
 def usage(
     connection: Connection, group_by: GroupBy, span: Span = ALWAYS, page: Page = FIRST_PAGE
 ) -> tuple[list[UsageRow], str | None]:
@@ -133,7 +137,7 @@ def usage(
     """
     groups = {
         "key": requests.c.key_id,
-        "model": func.coalesce(requests.c.model, requests.c.model_asked),
+        "model": func.coalesce(requests.c.model, UNKNOWN_MODEL),
         "day": requests.c.created_at // DAY_MS,
         "deployment": func.coalesce(requests.c.deployment, ""),
         "account": requests.c.account_id,

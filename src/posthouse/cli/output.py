@@ -73,7 +73,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def cell(value: object) -> str:
     """A value as people read it in a table; `-` for what is not there."""
     match value:
-        case None | "" | [] | {}:
+        case None | "" | []:
             return "-"
         case bool():
             return "yes" if value else "no"

@@ -67,6 +67,7 @@ class PosthouseError(Exception):
     status: int = 500
     type: str = "server_error"
     code: str | None = None
+    trail: bytes = b""  # response header lines that say which attempts were made, where some were
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)

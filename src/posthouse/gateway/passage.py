@@ -47,7 +47,7 @@ COMPLETE: Final = Outcome()
 
 
 class Passage:
-    """`priced_at` are the prices of the plan's deployments at admission: what was reserved by is what is charged by."""
+    """`prices` are those of the plan's deployments at admission: what was reserved by is what is charged by."""
 
     __slots__ = (
         "_began",
@@ -58,8 +58,8 @@ class Passage:
         "first_at",
         "grant",
         "hold",
+        "planned",
         "prices",
-        "reserved",
         "trace",
     )
 
@@ -70,11 +70,11 @@ class Passage:
         self.call = call
         self.trace = Trace(call.accepted)
         self.prices: dict[str, Price | None] = {}
+        self.planned = False  # the model is known: its name is no invention of the caller's
         self.grant: Grant | None = None
         self.hold: Hold | None = None
         self.cost: Money | None = None
         self.first_at: float | None = None
-        self.reserved = 0  # tokens that the limits were charged ahead
 
     @property
     def began(self) -> float:
@@ -127,6 +127,8 @@ class Passage:
         if trace.candidate is not None:
             chosen = trace.candidate.deployment
             model, provider, deployment = chosen.model, chosen.account.name, chosen.id
+        elif self.planned:
+            model = request.model
         # By position, in the order of the struct: 35 keywords would take 2 us more.
         row = RequestRow(
             call.id,

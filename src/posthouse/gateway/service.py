@@ -80,6 +80,9 @@ class Gateway:
         except PosthouseError as error:
             ended_by: EndedBy = "upstream" if isinstance(error, UpstreamFailure) else "error"
             passage.release(Outcome(status=error.status, error=error.code or error.type, ended_by=ended_by))
+            trace = passage.trace
+            if trace.candidate is not None:
+                error.trail = trace.candidate.head + b"x-posthouse-attempts: %d\r\n" % trace.attempts
             self._journal.flush()
             raise
         except asyncio.CancelledError:
@@ -108,6 +111,7 @@ class Gateway:
                 f"This key may not use the model {request.model[:200]!r}.", param="model", code="model_not_allowed"
             )
         plan = self._router.plan(request.model, request.operation, asyncio.get_running_loop().time())
+        passage.planned = True
         rough = rough_input_tokens(request)
         output = 0 if request.operation == "embeddings" else self._output_cap(call, rough)
         try:
