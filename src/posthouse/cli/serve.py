@@ -1,6 +1,7 @@
 """`posthouse serve`: the house, until it is told to stop."""
 
 import contextlib
+import ctypes
 import os
 import resource
 import shutil
@@ -20,6 +21,10 @@ from posthouse.settings import load
 
 Option = typer.Option
 _OPEN_FILES = 65_536
+# Names of glibc's malloc.h, and bytes.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_KEPT = 16 * 1024 * 1024
+_AT_A_TIME = 2 * 1024 * 1024
 
 
 def serve(
@@ -35,6 +40,7 @@ def serve(
         configure_logging(loaded.settings)
         server = loaded.settings.server
         allow_many_connections()
+        keep_freed_memory()
         sockets = bound(server.host, server.port)
         house = Posthouse(loaded, os.environ)
 
@@ -53,6 +59,21 @@ def allow_many_connections() -> None:
         wanted = hard if hard != resource.RLIM_INFINITY else max(soft, _OPEN_FILES)
         with contextlib.suppress(OSError, ValueError):  # some systems name a hard limit that they do not grant
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def keep_freed_memory() -> bool:
+    """Bids glibc keep up to 16 MiB of freed memory instead of giving it back at once; False where nobody listens.
+
+    A body of 64 KB is copied a few times on its way, and by default every one of these blocks ends at the top of the
+    heap: it is unmapped when freed and faulted in anew, page by page, for the next request. Measured in interleaved
+    rounds: 567 us for a chat request of 64 KB, 374 with this; nothing for one of 1 KB.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False  # another C library, which has no such habit
+    wishes = ((_M_MMAP_THRESHOLD, _KEPT // 2), (_M_TRIM_THRESHOLD, _KEPT), (_M_TOP_PAD, _AT_A_TIME))
+    return all([mallopt(name, value) == 1 for name, value in wishes])
 
 
 def command() -> str:
