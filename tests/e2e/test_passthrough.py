@@ -1,5 +1,6 @@
 """Same dialect in and out: what a client sends reaches the provider as it is, and what the provider says comes back."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -306,6 +307,27 @@ def test_a_stream_cut_by_a_reset_ends_with_the_error_event_and_no_done(here: Pla
         gate.open()
         (error,) = payloads(b"".join(events))
     assert set(error["error"]) == {"message", "type", "param", "code"}
+
+
+def test_an_event_without_end_in_mid_stream_is_an_error_event_and_its_hold_ends(here: Place) -> None:
+    async def script(visit: Visit) -> None:
+        await visit.start_stream()
+        await visit.event(chunk({"content": "a"}))
+        with contextlib.suppress(ConnectionError):  # the gateway hangs up
+            for _ in range(64):
+                await visit.frame(b"data: " + b"x" * (64 << 10))
+
+    here.upstream.scripts["m"] = script
+    before = here.house.last_id()
+    with here.house.wire() as wire:
+        wire.send(request("/v1/chat/completions", asked(stream=True), ADMIN_KEY))
+        wire.head()
+        *_, error = payloads(b"".join(wire.events()))
+    assert error["error"]["type"] == "upstream_error"
+    stored = here.house.only_since(before)
+    assert (stored.record["ended_by"], stored.record["usage_source"]) == ("upstream", "estimated")
+    assert stored.hold is not None
+    assert stored.hold["state"] == "settled"
 
 
 # --- headers ---------------------------------------------------------------------------------------------------------

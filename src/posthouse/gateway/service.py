@@ -21,6 +21,7 @@ from posthouse.billing.ledger import Ledger
 from posthouse.core.errors import Forbidden, PosthouseError, Unavailable, UpstreamFailure
 from posthouse.core.money import format_nano
 from posthouse.core.usage import Usage, UsageSource
+from posthouse.dialects.errors import DialectError
 from posthouse.dialects.openai_chat_stream import ChatStream, usage_chunk
 from posthouse.dialects.openai_chat_whole import whole_text
 from posthouse.gateway.model import Answer, Call, GatewayOptions
@@ -39,6 +40,7 @@ logger = logging.getLogger("posthouse.gateway")
 # A caller that names no cap is admitted with what its budget has left, if that covers its input and this many tokens.
 _LEAST_OUTPUT: Final = 64
 _LEFT: Final = Outcome(status=499, error="client_left", ended_by="client")
+_FAULT: Final = Outcome(status=500, error="internal_error", ended_by="error")
 
 
 class GatewayParts(Struct, eq=False):
@@ -85,8 +87,8 @@ class Gateway:
                 error.trail = trace.candidate.head + b"x-posthouse-attempts: %d\r\n" % trace.attempts
             self._journal.flush()
             raise
-        except asyncio.CancelledError:
-            self._left_waiting(passage)
+        except BaseException as error:  # a mistake of ours too must not leave a hold open or a place taken
+            self._left_waiting(passage, _how(error))
             raise
         passage.first_at = reply.first_at
         if reply.stream is not None:
@@ -213,22 +215,16 @@ class Gateway:
                 failure = self._fault(passage, stream)
             except UpstreamFailure as error:
                 failure = error
+            except DialectError as error:
+                failure = UpstreamFailure("server", f"The provider's stream makes no sense: {error}.")
             if stream.done and failure is None:
                 response.finish()
             else:
                 response.close()
-            usage, source = await self._usage_of(passage, stream)
-            if failure is not None:
-                self._telemetry.aborted("upstream")
-                outcome = Outcome(status=failure.status, error=failure.code or failure.type, ended_by="upstream")
-                passage.settle(usage, source, outcome)
-                self._journal.flush()
-                raise failure
-            passage.settle(usage, source)
-            self._journal.flush()
-        except (GeneratorExit, asyncio.CancelledError):
+            usage, source = await self._conclude(passage, stream, failure)
+        except BaseException as error:  # whoever leaves, and whatever is wrong: the hold ends
             if not passage.ended:
-                self._left_streaming(passage, stream, response)
+                self._left_streaming(passage, stream, response, _how(error))
             raise
         if source != "provider" and passage.call.request.include_usage:
             yield (
@@ -237,6 +233,21 @@ class Gateway:
             )
         else:
             yield stream.tail()
+
+    async def _conclude(
+        self, passage: Passage, stream: ChatStream, failure: UpstreamFailure | None
+    ) -> tuple[Usage, UsageSource]:
+        """Settles a stream that has ended; raises what was wrong with it."""
+        usage, source = await self._usage_of(passage, stream)
+        if failure is None:
+            passage.settle(usage, source)
+            self._journal.flush()
+            return usage, source
+        self._telemetry.aborted("upstream")
+        outcome = Outcome(status=failure.status, error=failure.code or failure.type, ended_by="upstream")
+        passage.settle(usage, source, outcome)
+        self._journal.flush()
+        raise failure
 
     def _fault(self, passage: Passage, stream: ChatStream) -> UpstreamFailure | None:
         """What was wrong with a stream that has ended, None where it is whole."""
@@ -255,32 +266,34 @@ class Gateway:
 
     # Clients that leave
 
-    def _left_waiting(self, passage: Passage) -> None:
+    def _left_waiting(self, passage: Passage, outcome: Outcome) -> None:
         """Nothing has come yet. If a provider was asked, it has read the prompt: that is charged, counted by us."""
         if passage.ended:
             return
         self._telemetry.aborted("client")
         if passage.hold is None or not passage.trace.asking:
-            passage.release(_LEFT)
+            passage.release(outcome)
             self._journal.flush()
         else:
-            self._finish_later(self._count_and_settle(passage, "", _LEFT))
+            self._finish_later(self._count_and_settle(passage, "", outcome))
 
-    def _left_streaming(self, passage: Passage, stream: ChatStream, response: UpstreamResponse) -> None:
+    def _left_streaming(
+        self, passage: Passage, stream: ChatStream, response: UpstreamResponse, outcome: Outcome
+    ) -> None:
         """The provider is cancelled at once (or read to its end, where the deployment says so), then what was streamed
         is settled."""
         self._telemetry.aborted("client")
         candidate = passage.trace.candidate
         assert candidate is not None
-        if candidate.deployment.account.on_disconnect == "drain":
+        if outcome is _LEFT and candidate.deployment.account.on_disconnect == "drain":
             self._finish_later(self._drain(passage, stream, response))
             return
         response.close()
         if stream.usage is not None:
-            passage.settle(stream.usage, "provider", _LEFT)
+            passage.settle(stream.usage, "provider", outcome)
             self._journal.flush()
         else:
-            self._finish_later(self._count_and_settle(passage, stream.emitted().text, _LEFT))
+            self._finish_later(self._count_and_settle(passage, stream.emitted().text, outcome))
 
     async def _drain(self, passage: Passage, stream: ChatStream, response: UpstreamResponse) -> None:
         loop = asyncio.get_running_loop()
@@ -294,6 +307,8 @@ class Gateway:
                 stream.feed(data)
         except UpstreamFailure as failure:
             logger.info("a drained stream broke off: %s", failure.message)
+        except DialectError as error:
+            logger.info("a drained stream makes no sense: %s", error)
         finally:
             response.close()
         usage, source = await self._usage_of(passage, stream)
@@ -309,8 +324,13 @@ class Gateway:
         candidate = passage.trace.candidate
         assert candidate is not None
         model = candidate.deployment.upstream_model
-        prompt = await self._counter.count_request(passage.call.request, model)
-        output = await self._counter.count(text, model) if text else 0
+        request = passage.call.request
+        try:
+            prompt = await self._counter.count_request(request, model)
+            output = await self._counter.count(text, model) if text else 0
+        except (RuntimeError, ValueError, OSError):  # a vocabulary that cannot be had must not leave the hold open
+            logger.exception("tokens of %s could not be counted; they are estimated by size", passage.call.id)
+            prompt, output = rough_input_tokens(request), len(text.encode()) * 2 // 5
         return Usage(input=prompt, output=output)
 
     def _finish_later(self, work: Coroutine[None, None, None]) -> None:
@@ -338,3 +358,8 @@ class Gateway:
                 cost.currency.encode(),
             )
         return lines
+
+
+def _how(error: BaseException) -> Outcome:
+    """How a request ended that was cancelled or closed from above, or failed by a mistake of ours."""
+    return _LEFT if isinstance(error, asyncio.CancelledError | GeneratorExit) else _FAULT
