@@ -1,8 +1,9 @@
 """Who is asking: what accounts knows of a key, in the form that limits, billing and routing read."""
 
+from collections.abc import Mapping
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 Period = Literal["total", "day", "week", "month"]
 
@@ -33,8 +34,21 @@ class Subject(Struct, frozen=True):
     budget: Budget | None
 
 
+class Wishes(Struct, frozen=True):
+    """What a key wants of every request of its own.
+
+    `defaults`: top-level members, as JSON, that are set where the client did not send them. `aliases`: the model that
+    is meant by another name. `strict`: a request of which something cannot be said to the provider is refused.
+    """
+
+    defaults: Mapping[str, Raw] = {}
+    aliases: Mapping[str, str] = {}
+    strict: bool = False
+
+
 class Caller(Struct, frozen=True):
-    """An authenticated key. `models` None means all; `expires_at` in seconds since the epoch.
+    """An authenticated key. `models` None means all; `expires_at` in seconds since the epoch; `wishes` None where it
+    has none, as most.
 
     `subjects` holds the key first, then its account: a request passes every one of them or none.
     """
@@ -46,6 +60,7 @@ class Caller(Struct, frozen=True):
     models: frozenset[str] | None = None
     expires_at: float | None = None
     admin: bool = False
+    wishes: Wishes | None = None
 
     @property
     def has_budget(self) -> bool:

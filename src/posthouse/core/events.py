@@ -1,14 +1,16 @@
 """Events: an answer as it comes, one closed union for every dialect.
 
-    Started  (TextDelta | RefusalDelta | ReasoningDelta | ToolCallStarted ToolCallDelta* | AudioDelta)*  Finished
-    UsageReported?                                                        or, at any point, Failed and nothing more
+    Started  (TextDelta | RefusalDelta | ReasoningDelta | ReasoningState | ToolCallStarted ToolCallDelta* | AudioDelta)*
+    Finished  UsageReported?                                              or, at any point, Failed and nothing more
 
-`choice` counts the answers from 0; `call` counts the tool calls of one choice from 0.
+`choice` counts the answers from 0; `call` counts the tool calls of one choice from 0. UsageReported may come earlier
+and more than once: its numbers are totals, and the last stands. A ReasoningState ends the run of ReasoningDeltas before
+it; without such a run it belongs to what comes next.
 """
 
 from msgspec import Struct
 
-from posthouse.core.items import ToolKind
+from posthouse.core.items import OpaqueState, ToolKind
 from posthouse.core.usage import Usage
 
 
@@ -31,6 +33,13 @@ class RefusalDelta(Struct, frozen=True, tag_field="event", tag="refusal"):
 
 class ReasoningDelta(Struct, frozen=True, tag_field="event", tag="reasoning"):
     text: str
+    choice: int = 0
+
+
+class ReasoningState(Struct, frozen=True, tag_field="event", tag="reasoning_state"):
+    """The opaque state of the thoughts before it (see `core.items.ReasoningItem`)."""
+
+    state: OpaqueState
     choice: int = 0
 
 
@@ -83,6 +92,7 @@ Event = (
     | TextDelta
     | RefusalDelta
     | ReasoningDelta
+    | ReasoningState
     | ToolCallStarted
     | ToolCallDelta
     | AudioDelta

@@ -42,12 +42,19 @@ class ToolCallItem(Struct, frozen=True, tag="tool_call"):
 
 
 class ToolResultItem(Struct, frozen=True, tag="tool_result"):
+    """`failed`: the tool could not do it, and the parts say why."""
+
     call_id: str
     parts: Parts
+    failed: bool = False
 
 
 class ReasoningItem(Struct, frozen=True, tag="reasoning"):
-    """What the model thought, as far as it shows it, and the state that lets it go on thinking."""
+    """What the model thought, as far as it shows it, and the state that lets it go on thinking.
+
+    A dialect that keeps such state on something else (a signature on a call or on a text) gives an item without text
+    that stands directly before it.
+    """
 
     text: str = ""
     state: OpaqueState | None = None
@@ -64,7 +71,8 @@ Items = tuple[Item, ...]
 
 
 class Tool(Struct, frozen=True, tag="tool"):
-    """`schema`: JSON schema of a function's parameters; `format`: grammar of a custom tool. Both as JSON bytes."""
+    """`schema`: JSON schema of a function's parameters; `format`: grammar of a custom tool, as the Responses API writes
+    it (`{"type": "grammar", "syntax": ..., "definition": ...}`). Both as JSON bytes."""
 
     name: str
     kind: ToolKind = "function"
@@ -105,13 +113,27 @@ class Sampling(Struct, frozen=True):
     max_output: int | None = None
     temperature: float | None = None
     top_p: float | None = None
+    top_k: int | None = None
     stop: tuple[str, ...] = ()
     choices: int | None = None
     seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+
+
+class Thinking(Struct, frozen=True):
+    """How much to think: an `effort` (none, minimal, low, medium, high, xhigh, max; others pass) or a `budget` in
+    tokens (0: not at all), and whether the thoughts are to be `shown`. None: as the model likes."""
+
+    effort: str | None = None
+    budget: int | None = None
+    shown: bool | None = None
 
 
 class InnerRequest(Struct, frozen=True):
-    """A whole request for a model. `extra`: top-level members that only `dialect` knows, as they came."""
+    """A whole request for a model. `extra`: top-level members that only `dialect` knows, as they came. `user` is the
+    caller's own name for whoever asks. `echo`: the answer is to repeat the prompt before its own words; the client's
+    codec does so, no provider is told."""
 
     dialect: str
     model: str
@@ -120,11 +142,14 @@ class InnerRequest(Struct, frozen=True):
     tool_choice: ToolChoice | None = None
     parallel_tools: bool | None = None
     output_format: OutputFormat | None = None
-    effort: str | None = None
+    thinking: Thinking = Thinking()
+    verbosity: str | None = None
+    user: str | None = None
     sampling: Sampling = Sampling()
     stream: bool = False
     include_usage: bool = False
     extra: dict[str, Raw] = {}
+    echo: bool = False
 
 
 class Choice(Struct, frozen=True):

@@ -23,11 +23,15 @@ class FilePart(Struct, frozen=True, tag="file"):
 
 
 class AudioPart(Struct, frozen=True, tag="audio"):
-    """Audio by its content (base64, `format` such as `wav`), or by the id of an earlier answer that spoke it."""
+    """Audio by its content (base64, `format` such as `wav`), or by the id of an earlier answer that spoke it.
+
+    `transcript`: what it says, where whoever spoke it told.
+    """
 
     data: str | None = None
     format: str | None = None
     id: str | None = None
+    transcript: str | None = None
 
 
 class RefusalPart(Struct, frozen=True, tag="refusal"):

@@ -12,9 +12,12 @@ from posthouse.settings.problem import Level, Problem, did_you_mean, dotted
 
 Where = Callable[[KeyPath], str]
 _Found = tuple[Level, KeyPath, str]
-_AMOUNTS = tuple(
-    name for name in PriceSettings.__struct_fields__ if name not in {"model", "provider", "currency", "effective_from"}
-)
+_NO_TOKENS = {
+    *("model", "provider", "currency", "effective_from"),
+    *("image", "image_kinds", "audio_second", "character", "search", "request"),
+}
+_BY_TOKENS = tuple(name for name in PriceSettings.__struct_fields__ if name not in _NO_TOKENS)
+_BY_UNITS = ("image", "audio_second", "character", "search", "request")
 
 
 def problems_of(settings: Settings, where: Where, known_types: Collection[str] | None) -> list[Problem]:
@@ -36,6 +39,12 @@ def _provider_problems(providers: Sequence[ProviderSettings], known_types: Colle
         if known_types is not None and provider.type not in known_types:
             hint = did_you_mean(provider.type, known_types)
             yield "error", (*path, "type"), f"there is no type of provider named {provider.type}{hint}"
+        if provider.credential is not None and provider.credentials is not None:
+            yield "error", (*path, "credentials"), "stands beside credential; one of the two is enough"
+        secrets = provider.credentials or ()
+        for position, secret in enumerate(secrets):
+            if secret in secrets[:position]:
+                yield "error", (*path, "credentials", position), "is the same as one before it"
         names = [model.name for model in provider.models or ()]
         for position, name in enumerate(names):
             if name in names[:position]:
@@ -57,14 +66,17 @@ def _route_problems(routes: Sequence[RouteSettings], providers: Sequence[Provide
             yield "error", (*path, "name"), f"there is a route named {route.name} already"
         if route.name in listed and route.name not in route.models:
             yield "warning", (*path, "name"), f"hides the model {route.name} of a provider"
-        for position, model in enumerate(route.models):
-            at = (*path, "models", position)
-            if model in route.models[:position]:
-                yield "error", at, f"{model} is listed twice"
-            elif model in names and model not in listed:
-                yield "error", at, f"{model} is a route; a route leads to models only"
-            elif model not in listed and lists_all:
-                yield "warning", at, f"no provider lists the model {model}{did_you_mean(model, listed)}"
+        lists: list[tuple[KeyPath, Sequence[str]]] = [((*path, "models"), route.models)]
+        lists += [((*path, "fallbacks", kind), models) for kind, models in route.fallbacks.items()]
+        for place, models in lists:
+            for position, model in enumerate(models):
+                at = (*place, position)
+                if model in models[:position]:
+                    yield "error", at, f"{model} is listed twice"
+                elif model in names and model not in listed:
+                    yield "error", at, f"{model} is a route; a route leads to models only"
+                elif model not in listed and lists_all:
+                    yield "warning", at, f"no provider lists the model {model}{did_you_mean(model, listed)}"
 
 
 def _price_problems(
@@ -77,9 +89,11 @@ def _price_problems(
         if price.provider is not None and price.provider not in names:
             hint = did_you_mean(price.provider, names)
             yield "error", (*path, "provider"), f"there is no provider named {price.provider}{hint}"
-        given = [name for name in _AMOUNTS if getattr(price, name) is not None]
-        if price.input is None and given != ["request"]:
-            yield "error", path, '`input` is missing; a model that costs nothing says input = "0" and output = "0"'
+        given = any(getattr(price, name) is not None for name in _BY_TOKENS)
+        if price.input is None and (given or all(getattr(price, name) is None for name in _BY_UNITS)):
+            yield "error", path, '`input` is missing; a model that costs nothing at all says request = "0"'
+        if price.image_kinds and price.image is None:
+            yield "error", (*path, "image"), "is missing: what images of any other kind cost"
         identity = (price.model, price.provider, price.effective_from)
         if identity in seen:
             yield "error", (*path, "model"), f"there is a price of {price.model} for the same provider and date already"

@@ -31,6 +31,8 @@ _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 _OWN_HEADERS: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"}
 )
+_KIND: Final = re.compile(r"[A-Za-z0-9.:_-]{1,32}(/[A-Za-z0-9.:_-]{1,32})?\Z")
+_MOST_KINDS: Final = 64
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _PROXY_SCHEMES: Final = ("http", "socks5", "socks5h")
 
@@ -94,9 +96,13 @@ class Decoder:
         bare = typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind
         if typing.get_origin(bare) is tuple:
             return self._tuple(kind, typing.get_args(bare)[0], raw, path)
-        if typing.get_origin(bare) is dict:
-            return self._headers(raw, path)
-        return self._plain(kind, raw, path)
+        return self._table(bare, raw, path) if typing.get_origin(bare) is dict else self._plain(kind, raw, path)
+
+    def _table(self, kind: Any, raw: Any, path: KeyPath) -> Any:
+        key, item = typing.get_args(kind)
+        if item is Amount:
+            return self._kinds(raw, path)
+        return self._headers(raw, path) if item is Secret else self._by_word(key, item, raw, path)
 
     def _plain(self, kind: Any, raw: Any, path: KeyPath) -> Any:
         if isinstance(raw, float) and not math.isfinite(raw):
@@ -131,6 +137,36 @@ class Decoder:
                 values[name] = self.complain(at, "this header belongs to the connection and cannot be set")
             else:
                 values[name] = self.value(Secret, text, at)
+        return BAD if any(value is BAD for value in values.values()) else values
+
+    def _by_word(self, key: Any, item: Any, raw: Any, path: KeyPath) -> Any:
+        """A table whose keys are words of a `Literal`."""
+        if not isinstance(raw, dict):
+            return self.complain(path, f"expected a table, got {_kind(raw)}")
+        known = typing.get_args(key)
+        values: dict[str, Any] = {}
+        for word, entry in raw.items():
+            at = (*path, word)
+            if word in known:
+                values[word] = self.value(item, entry, at)
+            else:
+                hint = did_you_mean(word, known) or f"; known are {', '.join(known)}"
+                values[word] = self.complain(at, f"unknown key{hint}")
+        return BAD if any(value is BAD for value in values.values()) else values
+
+    def _kinds(self, raw: Any, path: KeyPath) -> Any:
+        """Amounts by kind of image, such as `1024x1024/high`."""
+        if not isinstance(raw, dict):
+            return self.complain(path, f"expected a table, got {_kind(raw)}")
+        if len(raw) > _MOST_KINDS:
+            return self.complain(path, f"has {len(raw)} kinds; it may have {_MOST_KINDS}")
+        values: dict[str, Any] = {}
+        for name, amount in raw.items():
+            at = (*path, name)
+            if _KIND.match(name):
+                values[name] = self.value(Amount, amount, at)
+            else:
+                values[name] = self.complain(at, "expected a size, a quality, or both: 1024x1024, high, 1024x1024/high")
         return BAD if any(value is BAD for value in values.values()) else values
 
     def _resolved(self, raw: Any) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """The settings together with where each came from: what `config check` and `config explain` print."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +11,7 @@ from posthouse.settings.check import problems_of
 from posthouse.settings.layers import TABLES, Candidates, File
 from posthouse.settings.locate import Path as KeyPath
 from posthouse.settings.model import ProviderSettings, Settings
-from posthouse.settings.problem import Problem, Source, did_you_mean, dotted
+from posthouse.settings.problem import Problem, Source, did_you_mean, dotted, path_of
 from posthouse.settings.secret import Secret
 
 _DEFAULT: Final = Source("default")
@@ -28,15 +28,17 @@ class Explanation(Struct, frozen=True):
 
 
 class Loaded(Struct, frozen=True):
-    """The settings and where they came from. `file` None: no configuration file was found."""
+    """The settings and where they came from. `file` None: no configuration file was found. `again` reads all layers
+    anew, as they were asked for, with the variables that it is given (ConfigError as `load`)."""
 
     settings: Settings
     file: File | None
     candidates: Candidates
+    again: "Callable[[Mapping[str, str]], Loaded]"
 
     def check(self, known_types: Collection[str] | None = None) -> list[Problem]:
         """What is wrong although each value alone could be read. `known_types`: the types of providers there are."""
-        return problems_of(self.settings, self._where, known_types)
+        return problems_of(self.settings, self.where, known_types)
 
     def ensure(self, known_types: Collection[str] | None = None) -> None:
         """ConfigError if `check` finds an error; warnings pass."""
@@ -44,7 +46,15 @@ class Loaded(Struct, frozen=True):
 
     def with_providers(self, providers: Sequence[ProviderSettings]) -> "Loaded":
         """The same with providers that the environment made."""
-        return Loaded(msgspec.structs.replace(self.settings, providers=tuple(providers)), self.file, self.candidates)
+        settings = msgspec.structs.replace(self.settings, providers=tuple(providers))
+        return msgspec.structs.replace(self, settings=settings)
+
+    def located(self, error: ConfigError) -> ConfigError:
+        """The same error with the place of the key in its `param` (`providers[0].credential`) before it."""
+        path = path_of(error.param or "")
+        if not path or path[0] not in TABLES:
+            return error
+        return ConfigError(str(Problem("error", self.where(path), dotted(path), error.message)), param=error.param)
 
     def explain(self, key: str = "") -> list[Explanation]:
         """`server.port`, `server`, `providers.main.timeout`, `providers[0]`, or everything. ConfigError if unknown."""
@@ -76,7 +86,8 @@ class Loaded(Struct, frozen=True):
             return Source("file", self.file.where(path))
         return _DEFAULT
 
-    def _where(self, path: KeyPath) -> str:
+    def where(self, path: KeyPath) -> str:
+        """The place of a key: `FILE:LINE`, a variable, a flag."""
         if path[0] not in TABLES:
             return self.candidates[path][0].source.where or "default"
         if self.file is None or path[:_ITEM] not in self.file.lines:

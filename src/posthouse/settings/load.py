@@ -56,7 +56,7 @@ def load(cli: Mapping[str, object], environ: Mapping[str, str], cwd: Path, folde
     if file is not None:
         parts.update({name: collector.tables(file, name, content.get(name, [])) for name in TABLES})
     raise_if_any(problems)
-    return Loaded(Settings(**parts), file, collector.candidates)
+    return Loaded(Settings(**parts), file, collector.candidates, lambda anew: load(cli, anew, cwd, folders))
 
 
 def _find_file(option: object, environ: Mapping[str, str], cwd: Path, folders: Folders) -> Path | None:

@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal, NewType
 
 from msgspec import Meta, Struct, structs
 
+from posthouse.core.errors import FailureKind
 from posthouse.settings.secret import Secret, SecretUrl
 
 BaseUrl = NewType("BaseUrl", str)  # http(s)://host[:port][/path], without a slash at its end
@@ -33,6 +34,8 @@ HINTS: Final[Mapping[object, str]] = {
     Text: "one line of text",
 }
 
+# The operations of `core.requests.TEXTS`, spelled out for whoever reads a file that has another.
+Wire = Literal["chat.completions", "responses", "messages", "generate_content", "completions"]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Bytes = Annotated[int, Meta(ge=1024, le=2**40)]
 JournalBytes = Annotated[int, Meta(ge=64 * 1024 * 1024, le=2**40)]  # the journal keeps 32 MiB of it for ends of calls
@@ -89,6 +92,7 @@ class RoutingSettings(Section, frozen=True, kw_only=True):
     backoff_base: SecondsOrOff = 0.5
     backoff_max: SecondsOrOff = 8.0
     cooldown: SecondsOrOff = 30.0
+    cooldown_max: SecondsOrOff = 300.0
     models_refresh: SecondsOrOff = 600.0
     discover: bool = True
 
@@ -143,12 +147,15 @@ class ModelEntry(Section, frozen=True, kw_only=True):
 
 
 class ProviderSettings(Section, frozen=True, kw_only=True):
-    """One provider account. `models` None means the provider's own list; `timeout` is complete, defaults filled in."""
+    """One provider account. `credentials` in place of `credential` where it has several. `models` None means the
+    provider's own list; `wires` None what its type is known to speak; `timeout` is complete, defaults filled in;
+    `passthrough` opens `/providers/{name}/...`."""
 
     name: ProviderName
     type: Text
     base_url: BaseUrl | None = None
     credential: Secret | None = None
+    credentials: Annotated[tuple[Secret, ...], Meta(min_length=1)] | None = None
     models: tuple[ModelEntry, ...] | None = None
     priority: Annotated[int, Meta(ge=-1_000_000, le=1_000_000)] = 0
     weight: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
@@ -157,18 +164,22 @@ class ProviderSettings(Section, frozen=True, kw_only=True):
     on_disconnect: Literal["abort", "drain"] = "abort"
     headers: dict[str, Secret] = {}
     api_version: Text | None = None
+    wires: Annotated[tuple[Wire, ...], Meta(min_length=1)] | None = None
+    passthrough: bool = False
 
 
 class RouteSettings(Section, frozen=True, kw_only=True):
-    """A name of the operator's own in front of several models."""
+    """A name of the operator's own in front of several models. `fallbacks`: where a request goes that failed so."""
 
     name: ModelName
     models: Annotated[tuple[ModelName, ...], Meta(min_length=1)]
     strategy: Literal["priority", "weighted", "latency", "cheapest"] = "priority"
+    fallbacks: dict[FailureKind, tuple[ModelName, ...]] = {}
 
 
 class PriceSettings(Section, frozen=True, kw_only=True):
-    """An override: amounts per million tokens, `request` per call. `provider` None holds for every provider account."""
+    """An override: amounts per million tokens or characters, per image, second of sound, search and call. `image_kinds`
+    are the images that cost something else than `image`. `provider` None holds for every provider account."""
 
     model: ModelName
     provider: ProviderName | None = None
@@ -183,6 +194,11 @@ class PriceSettings(Section, frozen=True, kw_only=True):
     audio_output: Amount | None = None
     image_input: Amount | None = None
     image_output: Amount | None = None
+    image: Amount | None = None
+    image_kinds: dict[str, Amount] = {}
+    audio_second: Amount | None = None
+    character: Amount | None = None
+    search: Amount | None = None
     request: Amount | None = None
     effective_from: datetime.date | None = None
 

@@ -44,3 +44,9 @@ def dotted(path: Iterable[str | int]) -> str:
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}"
     return text.removeprefix(".")
+
+
+def path_of(text: str) -> tuple[str | int, ...]:
+    """What `dotted` has made `text` of."""
+    parts = text.replace("[", ".").replace("]", "").split(".")
+    return tuple(int(part) if part.isdecimal() else part for part in parts if part)

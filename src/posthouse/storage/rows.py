@@ -57,7 +57,11 @@ class EndRow(Struct, array_like=True, frozen=True, gc=False):
 
 
 class RequestRow(Struct, array_like=True, frozen=True, gc=False):
-    """The record of one request, in the order of `tables.requests`. Durations are in milliseconds."""
+    """The record of one request, in the order of `tables.requests`. Durations are in milliseconds.
+
+    What a newer version adds stands at the end with a default: lines of an older one, which an upgrade finds in the
+    journal, have nothing there.
+    """
 
     id: str
     created_at: int
@@ -92,6 +96,12 @@ class RequestRow(Struct, array_like=True, frozen=True, gc=False):
     ttft_ms: int | None = None
     duration_ms: int = 0
     ended_by: EndedBy = "complete"
+    images: int = 0
+    audio_ms: int = 0
+    characters: int = 0
+    searches: int = 0
+    image_kind: str | None = None
+    decision: str | None = None
 
 
 JournalRow = HoldRow | EndRow | RequestRow

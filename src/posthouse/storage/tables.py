@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     event,
+    text,
 )
 
 metadata = MetaData(
@@ -89,6 +90,9 @@ keys = Table(
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
     Column("created_at", BigInteger, nullable=False),
+    Column("defaults", Text),  # JSON object: members that are set where a request lacks them
+    Column("aliases", Text),  # JSON object: the models meant by other names
+    Column("strict", Boolean, nullable=False, server_default=text("false")),
 )
 
 # A hold ends exactly once: held -> settled | released | expired. `id` is the request's. `amount` and `currency` are
@@ -167,6 +171,13 @@ requests = Table(
     Column("ttft_ms", BigInteger),
     Column("duration_ms", BigInteger, nullable=False),
     Column("ended_by", Text, nullable=False),  # complete | client | upstream | error
+    # What is sold by other units than tokens (core/usage.py). Columns, not JSON: usage is summed over them.
+    Column("images", BigInteger, nullable=False, server_default=text("0")),
+    Column("audio_ms", BigInteger, nullable=False, server_default=text("0")),
+    Column("characters", BigInteger, nullable=False, server_default=text("0")),
+    Column("searches", BigInteger, nullable=False, server_default=text("0")),
+    Column("image_kind", Text),  # size and quality
+    Column("decision", Text),  # JSON; null where there was nothing to decide
     sqlite_with_rowid=False,
 )
 

@@ -21,6 +21,7 @@ from posthouse.upstream.exchange import Exchange
 from posthouse.upstream.model import Origin, UpstreamRequest
 from posthouse.upstream.outbox import Outbox
 from posthouse.upstream.pool import Pool, PoolLimits
+from posthouse.upstream.upload import Upload
 
 # A reused connection may have been closed by the upstream just as we wrote to it. Such a close was on its way when we
 # wrote, so it comes at once; one that comes later is an upstream which died over our request, perhaps after it had done
@@ -77,9 +78,12 @@ class UpstreamClient:
         if now >= deadline:
             raise UpstreamFailure("timeout", _NO_TIME)
         head = pool.heads.write(request)
-        connection = self._idle(pool, now) or await self._obtain(request, deadline)
+        if request.stream is None:
+            connection = self._idle(pool, now) or await self._obtain(request, deadline)
+        else:
+            connection = await self._fresh(pool, request, deadline)
         exchange = await self._exchange(connection, head, request, deadline)
-        if exchange.stale and self._clock() - exchange.since < _CLOSE_RACE:
+        if exchange.stale and self._clock() - exchange.since < _CLOSE_RACE and not _taken(request):
             self._retried += 1
             if pool.idle:
                 pool.idle[0].abort()  # makes room for a fresh one, should the pool be full
@@ -116,6 +120,12 @@ class UpstreamClient:
                 del self._pools[key]
                 if self._named.get(key[0]) is pool:
                     del self._named[key[0]]
+
+    def retire(self, live: frozenset[tuple[str, Origin, str | None]]) -> None:
+        """Pools (name, origin, proxy) that are not among the `live` ones keep no connection any more: idle ones are
+        closed now, the others when their answers have ended."""
+        for key, pool in self._pools.items():
+            pool.retire(key not in live)
 
     def stats(self) -> Stats:
         pools = self._pools.values()
@@ -155,6 +165,12 @@ class UpstreamClient:
             self._reused += 1
             return connection
         return None
+
+    async def _fresh(self, pool: Pool, request: UpstreamRequest, deadline: float) -> Connection:
+        """For a body that can be sent once: not one that has been idle, which may be closed just as we write to it."""
+        if pool.full and pool.idle:
+            pool.idle[0].abort()
+        return await self._obtain(request, deadline)
 
     async def _obtain(self, request: UpstreamRequest, deadline: float) -> Connection:
         """A connection that may be used at once: from the queue, or opened."""
@@ -202,9 +218,18 @@ class UpstreamClient:
         exchange = Exchange(request.timeouts, self._clock(), deadline)
         exchange.head_only = request.method == b"HEAD"
         exchange.waiter = waiter = self._loop.create_future()
-        connection.start(exchange, head, request.body)
+        stream = request.stream
+        upload = None
+        if stream is None:
+            connection.start(exchange, head, request.body)
+        else:
+            connection.start(exchange, head, b"", more=True)
+            exchange.sending = upload = Upload(connection, exchange, stream)
         try:
             await waiter
+            if upload is not None and not 200 <= exchange.status < 300:
+                upload.stop()
+                await upload.ended()
         except asyncio.CancelledError:
             exchange.close()
             raise
@@ -220,3 +245,8 @@ class UpstreamClient:
         self.sweep()
         if self._pools:
             self._start_ticker()
+
+
+def _taken(request: UpstreamRequest) -> bool:
+    """Whether part of the body is gone for good."""
+    return request.stream is not None and request.stream.taken

@@ -52,6 +52,7 @@ class Connection(asyncio.Protocol):
         "_reusable",
         "_unread",
         "_until_close",
+        "_writable",
         "chunks",
         "exchange",
         "expires",
@@ -62,6 +63,7 @@ class Connection(asyncio.Protocol):
         "on_body",
         "served",
         "transport",
+        "write_paused",
     )
 
     transport: asyncio.Transport
@@ -90,16 +92,18 @@ class Connection(asyncio.Protocol):
         self._unread = 0
         self._barren = 0
         self._head_bytes = 0
+        self.write_paused = False
+        self._writable: asyncio.Future[None] | None = None
 
-    # Called by the client and by exchanges
+    # Called by the client, by exchanges and by uploads
 
     @property
     def usable(self) -> bool:
         """Whether it is open as far as we know. (An upstream's close may be on its way.)"""
         return not self.transport.is_closing()
 
-    def start(self, exchange: Exchange, head: bytes, body: bytes) -> None:
-        """Send a request whose head ends with its empty line. The connection must be idle."""
+    def start(self, exchange: Exchange, head: bytes, body: bytes, *, more: bool = False) -> None:
+        """Send a request whose head ends with its empty line. The connection must be idle. `more`: the body follows."""
         self.exchange = exchange
         exchange.connection = self
         self._complete = False
@@ -107,7 +111,7 @@ class Connection(asyncio.Protocol):
         self._barren = 0
         if self._headers:
             self._headers = []  # trailers of the last answer
-        if len(body) <= JOIN_LIMIT:
+        if len(body) <= JOIN_LIMIT and not more:
             self._outbox.put(self.transport, head + body)
         else:
             self._large_request = True
@@ -126,11 +130,20 @@ class Connection(asyncio.Protocol):
 
     def fail(self, kind: FailureKind, message: str) -> None:
         """End the exchange with a failure, after what was received; then abort."""
+        self.end_with(UpstreamFailure(kind, message))
+
+    def end_with(self, failure: Exception) -> None:
         exchange = self.exchange
         if exchange is not None:
-            exchange.failure = UpstreamFailure(kind, message)
+            exchange.failure = failure
             self._cut_loose(exchange)
         self.abort()
+
+    async def writable(self) -> None:
+        """Returns when the upstream has read enough for more to be written. One waiter."""
+        while self.write_paused:
+            self._writable = self.loop.create_future()
+            await self._writable
 
     def abort(self) -> None:
         """Close at once, without farewell. Idempotent."""
@@ -176,6 +189,15 @@ class Connection(asyncio.Protocol):
             self._conclude(exchange)
         else:
             self._broke_off()
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        waiter, self._writable = self._writable, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._broke_off()
@@ -255,6 +277,8 @@ class Connection(asyncio.Protocol):
         if exchange.head_only:
             self._reusable = False
             self.chunks.clear()
+        if exchange.sending is not None and not exchange.sending.done:
+            self._reusable = False
         self._cut_loose(exchange)
         home = self.home
         if not self._reusable or home is None or self._request_unsent():
@@ -266,6 +290,8 @@ class Connection(asyncio.Protocol):
     def _cut_loose(self, exchange: Exchange) -> None:
         self.exchange = None
         exchange.connection = None
+        if exchange.sending is not None:
+            exchange.sending.stop()
         exchange.tail = self.take() if self.chunks else b""
         self._unread = 0
         if self._paused:

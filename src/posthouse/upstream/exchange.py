@@ -20,6 +20,15 @@ _FINISH_SECONDS: Final = 1.0
 BROKEN: Final = "The connection to the provider broke off."
 
 
+class Sending(Protocol):
+    """A request's body that is on its way."""
+
+    done: bool
+    blocked: bool
+
+    def stop(self) -> None: ...
+
+
 class Carrier(Protocol):
     """The connection, as its exchange sees it. `chunks` is the body that has come and not been taken."""
 
@@ -36,7 +45,7 @@ class Exchange:
 
     `tail` is the unread body once it is cut loose. `since` is when the current silence began, and `stirred` that a byte
     came since the last sweep: cheaper than reading the clock for each. `stale`: the connection had served before and
-    closed before any byte of this answer.
+    closed before any byte of this answer. `sending`: the request's own body, where that is a stream.
     """
 
     __slots__ = (
@@ -46,6 +55,7 @@ class Exchange:
         "head_only",
         "headers",
         "inflater",
+        "sending",
         "since",
         "stale",
         "status",
@@ -60,9 +70,10 @@ class Exchange:
         self.headers: list[tuple[bytes, bytes]] = []
         self.connection: Carrier | None = None
         self.waiter: asyncio.Future[None] | None = None
-        self.failure: UpstreamFailure | None = None
+        self.failure: Exception | None = None
         self.tail = b""
         self.inflater: Inflater | None = None
+        self.sending: Sending | None = None
         self.timeouts = timeouts
         self.deadline = deadline
         self.since = now
@@ -138,6 +149,9 @@ class Exchange:
         """What to tell the caller where a deadline has passed, else None. Called by the sweep, so late by one tick."""
         if now >= self.deadline:
             return "The provider's answer took longer than the time allowed in total."
+        sending = self.sending
+        if sending is not None and not sending.done:
+            return self._deaf(now, sending)
         if self.waiter is None or self.stirred:
             self.since = now  # nobody waits for the upstream, or it has just spoken
             self.stirred = False
@@ -147,6 +161,14 @@ class Exchange:
             return "The provider did not begin to answer in time." if late else None
         late = now - self.since >= self.timeouts.idle
         return "The provider fell silent in the middle of its answer." if late else None
+
+    def _deaf(self, now: float, sending: Sending) -> str | None:
+        if self.stirred or not sending.blocked:
+            self.since = now
+            self.stirred = False
+            return None
+        late = now - self.since >= self.timeouts.idle
+        return "The provider stopped reading in the middle of the request." if late else None
 
     def wake(self) -> None:
         waiter = self.waiter

@@ -11,6 +11,7 @@ _TARGET: Final = re.compile(rb"/[\x21-\x7e]*")
 _HEADERS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _LENGTH: Final = b"content-length: "
+_CHUNKED: Final = b"transfer-encoding: chunked\r\n\r\n"
 
 
 def authority(origin: Origin) -> str:
@@ -43,6 +44,13 @@ class HeadWriter:
             or request.method is not self._method
         ):
             self._prepare(request)
+        if request.stream is not None:
+            length = request.stream.length
+            return (
+                self._lead.removesuffix(_LENGTH) + _CHUNKED
+                if length is None
+                else b"%b%d\r\n\r\n" % (self._lead, length)
+            )
         if request.body or request.method == b"POST":
             return b"%b%d\r\n\r\n" % (self._lead, len(request.body))
         return self._lead.removesuffix(_LENGTH) + b"\r\n"

@@ -5,6 +5,7 @@ The whole contract of this room is on this screen. `client.UpstreamClient` does 
 host, path or credential.
 """
 
+from collections.abc import AsyncGenerator
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -28,12 +29,29 @@ class Origin(Struct, frozen=True, gc=False):
     port: int
 
 
+class BodyStream:
+    """A body that is made while it is sent. `pieces` are taken once, one at a time, each when the provider has read
+    those before; `length` is their sum in bytes, None where it is not known. Whoever has `taken` from it has made it
+    unrepeatable: such a request goes to no second connection and no second provider. `ended`: all of them were."""
+
+    __slots__ = ("ended", "length", "pieces", "taken")
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None], length: int | None) -> None:
+        self.pieces = pieces
+        self.length = length
+        self.taken = False
+        self.ended = False
+
+
 class UpstreamRequest(Struct):
     """One call. `pool` names the deployment or provider account whose connections may be used.
 
     `target` is path and query in ASCII. `headers` are raw lines, each `b"name: value\\r\\n"`, without host,
     content-length, connection and accept-encoding, which the client adds. `proxy` is a URL (`http://` or `socks5://`).
     `deadline` is the time of the event loop at which everything must be over.
+
+    With a `stream`, `body` is empty. What its pieces raise, send() raises, or whoever reads the answer by then. The
+    time for the first byte runs from the end of the body; the provider may be silent, and not read, for `idle`.
     """
 
     pool: str
@@ -45,6 +63,7 @@ class UpstreamRequest(Struct):
     timeouts: Timeouts
     proxy: str | None
     deadline: float
+    stream: BodyStream | None = None
 
 
 class UpstreamResponse(Protocol):

@@ -47,6 +47,7 @@ class Pool:
         "idle",
         "origin",
         "proxy",
+        "retired",
         "slots",
         "waiters",
     )
@@ -59,6 +60,7 @@ class Pool:
         self.connections: set[Connection] = set()
         self.waiters: deque[Waiter] = deque()
         self.slots = 0  # connections open or being opened
+        self.retired = False  # keeps none
         self._limits = limits
         self._clock = clock
 
@@ -123,6 +125,11 @@ class Pool:
             self.waiters.remove(waiter)
             self._refuse(waiter)
 
+    def retire(self, retired: bool) -> None:
+        self.retired = retired
+        while retired and self.idle:
+            self.idle[-1].abort()  # takes it out of the list
+
     def close(self) -> None:
         while self.waiters:
             self._refuse(self.waiters.popleft())
@@ -141,6 +148,9 @@ class Pool:
             self._keep(what)
 
     def _keep(self, connection: Connection) -> None:
+        if self.retired:
+            connection.abort()
+            return
         wish, ours = connection.keep_alive, self._limits.keep_alive
         connection.expires = self._clock() + (wish if wish < ours else ours)
         self.idle.append(connection)
