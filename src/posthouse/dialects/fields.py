@@ -87,6 +87,13 @@ def model_of(fields: Fields) -> str:
     return model
 
 
+def name_model(body: bytes, model: str) -> bytes:
+    """The body with this model, whatever it says itself: for addresses that name the model in the path."""
+    fields = decode_fields(body)
+    fields["model"] = Raw(msgspec.json.encode(model))
+    return msgspec.json.encode(fields)
+
+
 def missing(name: str) -> InvalidRequest:
     return InvalidRequest(f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
 

@@ -1,16 +1,21 @@
 """Messages of chat.completions to and from items.
 
 One assistant message holds what the inner form keeps apart: reasoning, then what is said, then the calls of tools. The
-encoder joins such neighbours again, so that items -> messages -> items is the identity; a compaction and opaque state
-have no place in this dialect and are left out, as on any switch of provider.
+encoder joins such neighbours, and whatever the model said beside calls that have no result yet, since nothing but their
+results may follow them. So items -> messages -> items is the identity where a turn is in that order; state keeps its
+place before a call (openai_chat_details).
+
+Results of tools are text here. A result that failed says so in a first line; images, files and speech of results follow
+in a message of the user's, after the last result of the turn.
 """
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.json import Decoder
 
-from posthouse.core.errors import InvalidRequest
 from posthouse.core.items import (
     CompactionItem,
     Item,
@@ -20,218 +25,291 @@ from posthouse.core.items import (
     ToolCallItem,
     ToolResultItem,
 )
-from posthouse.core.parts import AudioPart, FilePart, ImagePart, OpaquePart, Part, Parts, RefusalPart, TextPart
+from posthouse.core.parts import AudioPart, FilePart, ImagePart, Part, Parts, RefusalPart, TextPart
+from posthouse.dialects.codec import Maker
+from posthouse.dialects.openai_chat_details import Runs, StatedRun, entries, thoughts_of
+from posthouse.dialects.openai_chat_parts import (
+    Dropped,
+    Json,
+    as_failed,
+    decode_content,
+    encode_parts,
+    fitting,
+    invalid,
+)
 
-DIALECT: Final = "openai_chat"
-Json = dict[str, Any]
+ELSEWHERE: Final = "The result is in the next message of the user."
+_NULL: Final = Raw(b"null")
+
+_decode_messages = Decoder(list[Raw]).decode
 
 
-def decode_messages(messages: list[Any]) -> Items:
+class _Function(Struct):
+    name: str
+    arguments: Any = None
+
+
+class _Custom(Struct):
+    name: str
+    input: str | None = None
+
+
+class _Call(Struct):
+    id: str | None = None
+    function: _Function | None = None
+    custom: _Custom | None = None
+
+
+class _Audio(Struct):
+    id: str | None = None
+    data: str | None = None
+    transcript: str | None = None
+
+
+class _Message(Struct):
+    """A message of a request or an answer."""
+
+    role: str = "assistant"
+    content: Raw = _NULL
+    name: Any = None
+    refusal: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    reasoning_details: Any = None
+    audio: _Audio | None = None
+    tool_calls: list[Raw] | None = None
+    function_call: _Function | None = None
+    tool_call_id: Any = None
+
+
+_decode_message = Decoder(_Message).decode
+_decode_call = Decoder(_Call).decode
+_decode_members = Decoder(dict[str, Raw]).decode
+
+
+def decode_messages(raw: Raw) -> Items:
     """InvalidRequest naming the message that does not fit."""
     items: list[Item] = []
-    for index, message in enumerate(messages):
+    old_call: str | None = None
+    for index, one in enumerate(_decode_messages(raw)):
         where = f"messages[{index}]"
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise _invalid(f"{where}.role", "a message needs a role")
-        items.extend(decode_message(message, where))
+        message = _read(one, where)
+        if message.role == "function" and old_call is not None:
+            # The form of 2023, which has no ids: a function's message answers the call before it.
+            message.role, message.tool_call_id, old_call = "tool", old_call, None
+        items += decode_message(message, where, unnamed=f"function_call_{index}")
+        if message.function_call is not None:
+            old_call = f"function_call_{index}"
     return tuple(items)
 
 
-def decode_message(message: Json, where: str = "message") -> list[Item]:
+def decode_answer(raw: Raw, unnamed: str) -> list[Item]:
+    """The message of an answer. A call that has no id is called `unnamed` and its number. InvalidRequest where it does
+    not fit."""
+    message = _read(raw, "message")
+    message.role = "assistant"
+    return decode_message(message, "message", unnamed)
+
+
+def _read(raw: Raw, where: str) -> _Message:
+    try:
+        return _decode_message(raw)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise invalid(_misfit(raw, where), "it is not what the API describes") from None
+
+
+def _misfit(raw: Raw, where: str) -> str:
+    """The first member of a message that does not fit; asked only where one does not."""
+    try:
+        members = _decode_members(raw)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return where
+    for name, value in members.items():
+        if name in _Message.__struct_fields__:
+            try:
+                _decode_message(msgspec.json.encode({name: value}))
+            except (msgspec.DecodeError, UnicodeError, RecursionError):
+                return f"{where}.{name}"
+    return where
+
+
+def decode_message(message: _Message, where: str, unnamed: str) -> list[Item]:
     """The items that one message holds, in the order in which the model made them."""
-    role: str = message["role"]
-    name = message.get("name")
-    if role == "tool":
-        call_id = message.get("tool_call_id")
-        if not isinstance(call_id, str):
-            raise _invalid(f"{where}.tool_call_id", "a tool message names the call that it answers")
-        return [ToolResultItem(call_id, decode_parts(message.get("content"), f"{where}.content"))]
-    items: list[Item] = []
-    reasoning = message.get("reasoning_content") or message.get("reasoning")
-    if isinstance(reasoning, str):
-        items.append(ReasoningItem(reasoning))
-    parts = decode_parts(message.get("content"), f"{where}.content")
-    if isinstance(refusal := message.get("refusal"), str):
-        parts += (RefusalPart(refusal),)
-    if isinstance(audio := message.get("audio"), dict):
-        parts += (AudioPart(data=audio.get("data"), format=audio.get("format"), id=audio.get("id")),)
-    calls = _decode_calls(message, where)
-    if parts or isinstance(message.get("content"), str) or not (items or calls):
-        items.append(MessageItem(role, parts, name if isinstance(name, str) else None))
-    return items + calls
-
-
-def _decode_calls(message: Json, where: str) -> list[Item]:
-    calls = message.get("tool_calls") or []
-    if not isinstance(calls, list):
-        raise _invalid(f"{where}.tool_calls", "expected an array")
-    items: list[Item] = []
-    for index, call in enumerate(calls):
-        try:
-            if call.get("type") == "custom":
-                custom = call["custom"]
-                items.append(ToolCallItem(call["id"], custom["name"], custom.get("input") or "", "custom"))
-            else:
-                function = call["function"]
-                items.append(ToolCallItem(call["id"], function["name"], function.get("arguments") or ""))
-        except (KeyError, AttributeError, TypeError):
-            raise _invalid(f"{where}.tool_calls[{index}]", "a call needs an id and a function with a name") from None
+    parts, thinking = decode_content(message.content, f"{where}.content")
+    if message.role == "tool":
+        if not isinstance(message.tool_call_id, str):
+            raise invalid(f"{where}.tool_call_id", "a tool message names the call that it answers")
+        return [ToolResultItem(message.tool_call_id, parts)]
+    reasoning = message.reasoning_content or message.reasoning or thinking
+    thoughts = thoughts_of(reasoning if isinstance(reasoning, str) else "", message.reasoning_details)
+    if isinstance(message.refusal, str):
+        parts += (RefusalPart(message.refusal),)
+    if message.audio is not None:
+        spoken = message.audio
+        parts += (AudioPart(data=spoken.data, id=spoken.id, transcript=spoken.transcript),)
+    calls = list(_calls(message, where, unnamed))
+    names = {call.call_id for call in calls}
+    items: list[Item] = [thought.item for thought in thoughts if thought.call_id not in names]
+    if parts or not (items or calls):
+        items.append(MessageItem(message.role, parts, message.name if isinstance(message.name, str) else None))
+    for call in calls:
+        items += [thought.item for thought in thoughts if thought.call_id == call.call_id]
+        items.append(call)
     return items
 
 
-def decode_parts(content: Any, where: str) -> Parts:
-    """Content as text, null, or a list of parts. A part that we do not know stays as it is."""
-    if content is None or content == "":
-        return ()
-    if isinstance(content, str):
-        return (TextPart(content),)
-    if not isinstance(content, list):
-        raise _invalid(where, "expected a string or an array of parts")
-    parts: list[Part] = []
-    for index, part in enumerate(content):
-        if not isinstance(part, dict):
-            raise _invalid(f"{where}[{index}]", "expected an object")
-        parts.append(_decode_part(part))
-    return tuple(parts)
-
-
-class _Text(Struct, tag="text", forbid_unknown_fields=True):
-    text: str
-
-
-class _Refusal(Struct, tag="refusal", forbid_unknown_fields=True):
-    refusal: str
-
-
-class _ImageUrl(Struct, forbid_unknown_fields=True):
-    url: str
-    detail: str | None = None
-
-
-class _Image(Struct, tag="image_url", forbid_unknown_fields=True):
-    image_url: _ImageUrl
-
-
-class _AudioData(Struct, forbid_unknown_fields=True):
-    data: str
-    format: str
-
-
-class _Audio(Struct, tag="input_audio", forbid_unknown_fields=True):
-    input_audio: _AudioData
-
-
-class _FileRef(Struct, forbid_unknown_fields=True):
-    file_id: str | None = None
-    file_data: str | None = None
-    filename: str | None = None
-
-
-class _File(Struct, tag="file", forbid_unknown_fields=True):
-    file: _FileRef
-
-
-_KnownPart = _Text | _Refusal | _Image | _Audio | _File
-
-
-def _decode_part(part: Json) -> Part:
-    try:
-        known: _KnownPart = msgspec.convert(part, type=_KnownPart)
-    except msgspec.ValidationError:
-        # Another kind of part, or a member that the inner form has no place for (a mark for a cache, say).
-        return OpaquePart(DIALECT, msgspec.json.encode(part))
-    match known:
-        case _Text(text=text):
-            return TextPart(text)
-        case _Refusal(refusal=text):
-            return RefusalPart(text)
-        case _Image(image_url=image):
-            return ImagePart(image.url, image.detail)
-        case _Audio(input_audio=audio):
-            return AudioPart(data=audio.data, format=audio.format)
-        case _File(file=file):
-            return FilePart(file.file_id, file.file_data, file.filename)
-
-
-def encode_messages(items: Items) -> list[Json]:
-    """Messages of chat.completions; neighbouring reasoning, assistant message and tool calls become one."""
-    messages: list[Json] = []
-    open_turn: Json | None = None  # the assistant message that may still grow
-    for item in items:
-        if isinstance(item, CompactionItem):
-            continue
-        if isinstance(item, ToolCallItem):
-            if open_turn is None:
-                messages.append(open_turn := {"role": "assistant", "content": None})
-            open_turn.setdefault("tool_calls", []).append(encode_call(item))
-            continue
-        if isinstance(item, ReasoningItem):
-            if not item.text:
-                continue
-            messages.append(open_turn := {"role": "assistant", "content": None, "reasoning_content": item.text})
-            continue
-        message = _encode_message(item)
-        if message["role"] == "assistant" and open_turn is not None and _only_reasoned(open_turn):
-            open_turn.update(message)
+def _calls(message: _Message, where: str, unnamed: str) -> Iterator[ToolCallItem]:
+    for index, raw in enumerate(message.tool_calls or ()):
+        try:
+            call = _decode_call(raw)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            raise invalid(f"{where}.tool_calls[{index}]", "a call needs an id and a function with a name") from None
+        call_id = call.id or f"{unnamed}_{index}"
+        if call.custom is not None:
+            yield ToolCallItem(call_id, call.custom.name, call.custom.input or "", "custom")
+        elif call.function is not None:
+            yield ToolCallItem(call_id, call.function.name, arguments_text(call.function.arguments))
         else:
-            messages.append(message)
-            open_turn = message if message["role"] == "assistant" else None
-    return messages
+            raise invalid(f"{where}.tool_calls[{index}]", "a call needs an id and a function with a name")
+    if message.function_call is not None:
+        yield ToolCallItem(unnamed, message.function_call.name, arguments_text(message.function_call.arguments))
 
 
-def _only_reasoned(turn: Json) -> bool:
-    return turn["content"] is None and "tool_calls" not in turn
+def arguments_text(arguments: Any) -> str:
+    """Arguments as the text that this dialect has them in; some servers send the object itself."""
+    if isinstance(arguments, str):
+        return arguments
+    return "" if arguments is None else msgspec.json.encode(arguments).decode()
 
 
-def _encode_message(item: MessageItem | ToolResultItem) -> Json:
-    if isinstance(item, ToolResultItem):
-        return {"role": "tool", "tool_call_id": item.call_id, "content": encode_parts(item.parts)}
+def encode_messages(items: Items, maker: Maker, dropped: Dropped) -> list[Json]:
+    """Messages for a request to this deployment. Foreign state and compactions are left out."""
+    writer = _Writer(maker, dropped)
+    for item in items:
+        writer.add(item)
+    return writer.end()
+
+
+class _Writer:
+    def __init__(self, maker: Maker, dropped: Dropped) -> None:
+        self._maker = maker
+        self._dropped = dropped
+        self._messages: list[Json] = []
+        self._turn: Json | None = None  # the assistant message that may still grow
+        self._runs = Runs()
+        self._stated: list[StatedRun] = []  # of the open turn
+        self._moved: list[Part] = []  # of results, to be said after the last of them
+
+    def add(self, item: Item) -> None:
+        match item:
+            case ReasoningItem():
+                self._reason(item)
+            case ToolCallItem():
+                self._stated += self._runs.settle(item.call_id)
+                self._opened().setdefault("tool_calls", []).append(encode_call(item))
+            case ToolResultItem():
+                self._close()
+                self._messages.append(self._result(item))
+            case MessageItem(role="assistant"):
+                self._say(item)
+            case MessageItem():
+                self._close()
+                self._flush()
+                self._messages.append(_message(item, fitting(item.role, item.parts, self._dropped)))
+            case CompactionItem():
+                pass
+
+    def end(self) -> list[Json]:
+        self._close()
+        self._flush()
+        return self._messages
+
+    def _opened(self) -> Json:
+        if self._turn is None:
+            self._flush()
+            self._turn = {"role": "assistant", "content": None}
+            self._messages.append(self._turn)
+        return self._turn
+
+    def _reason(self, item: ReasoningItem) -> None:
+        state = item.state
+        own = state is not None and (state.provider, state.model, state.account) == (
+            self._maker.provider,
+            self._maker.model,
+            self._maker.account,
+        )
+        if not item.text and not own:
+            return
+        if self._turn is not None and self._turn["content"] is not None and "tool_calls" not in self._turn:
+            self._close()
+        turn = self._opened()
+        if item.text:
+            turn["reasoning_content"] = turn.get("reasoning_content", "") + item.text
+            self._runs.think(item.text)
+        if state is not None and own:
+            self._runs.close(state)
+
+    def _say(self, item: MessageItem) -> None:
+        """Into the open turn while nothing is said in it, or calls wait for their results."""
+        parts = fitting("assistant", item.parts, self._dropped)
+        if self._turn is not None and self._turn["content"] is not None and "tool_calls" not in self._turn:
+            self._close()
+        self._stated += self._runs.settle()
+        turn = self._opened()
+        said = _message(item, parts)
+        if turn["content"]:
+            said["content"] = _joined(turn["content"], said["content"])
+        turn.update(said)
+
+    def _close(self) -> None:
+        if self._turn is not None:
+            self._stated += self._runs.settle()
+            if self._turn["content"] is None and "tool_calls" not in self._turn:
+                self._turn["content"] = ""
+            if self._stated:
+                self._turn["reasoning_details"] = entries(self._stated)
+                self._stated = []
+            self._turn = None
+
+    def _result(self, item: ToolResultItem) -> Json:
+        moved = [part for part in item.parts if isinstance(part, ImagePart | FilePart | AudioPart)]
+        parts: Parts = tuple(part for part in item.parts if part not in moved)
+        if item.failed:
+            parts = as_failed(parts)
+        if moved:
+            parts = parts or (TextPart(ELSEWHERE),)
+            self._moved += [TextPart(f"Belongs to the result of {item.call_id}:"), *moved]
+        content = encode_parts(fitting("tool", parts, self._dropped))
+        return {"role": "tool", "tool_call_id": item.call_id, "content": content}
+
+    def _flush(self) -> None:
+        if self._moved:
+            parts = fitting("user", tuple(self._moved), self._dropped)
+            self._moved = []
+            self._messages.append({"role": "user", "content": encode_parts(parts)})
+
+
+def _message(item: MessageItem, parts: list[Part]) -> Json:
     message: Json = {"role": item.role}
     if item.name is not None:
         message["name"] = item.name
-    message["content"] = encode_parts(item.parts)
-    for part in item.parts:
-        if isinstance(part, AudioPart) and part.id is not None:
-            message["audio"] = {"id": part.id}
+    spoken = [part.id for part in parts if isinstance(part, AudioPart) and part.id] if item.role == "assistant" else []
+    if spoken:
+        message["audio"] = {"id": spoken[-1]}
+        parts = [part for part in parts if not isinstance(part, AudioPart)]
+    message["content"] = encode_parts(parts)
     return message
+
+
+def _joined(content: Any, more: Any) -> Any:
+    """Content of two messages as one."""
+    if not more:
+        return content
+    pieces = [{"type": "text", "text": one}] if isinstance(one := content, str) else list(one)
+    return pieces + ([{"type": "text", "text": more}] if isinstance(more, str) else more)
 
 
 def encode_call(item: ToolCallItem) -> Json:
     if item.kind == "custom":
         return {"id": item.call_id, "type": "custom", "custom": {"name": item.name, "input": item.arguments}}
     return {"id": item.call_id, "type": "function", "function": {"name": item.name, "arguments": item.arguments}}
-
-
-def encode_parts(parts: Parts) -> Any:
-    """Content: a string where it is one piece of text, else a list of parts."""
-    if not parts:
-        return ""
-    if len(parts) == 1 and isinstance(parts[0], TextPart) and parts[0].text:
-        return parts[0].text
-    return [part for part in map(_encode_part, parts) if part is not None]
-
-
-def _encode_part(part: Part) -> Any:  # noqa: PLR0911 (one for each member of the union)
-    match part:
-        case TextPart(text):
-            return {"type": "text", "text": text}
-        case RefusalPart(text):
-            return {"type": "refusal", "refusal": text}
-        case ImagePart(url, detail):
-            return {
-                "type": "image_url",
-                "image_url": {"url": url} if detail is None else {"url": url, "detail": detail},
-            }
-        case FilePart(file_id, data, filename):
-            members = (("file_id", file_id), ("file_data", data), ("filename", filename))
-            return {"type": "file", "file": {name: value for name, value in members if value is not None}}
-        case AudioPart(_, _, str()):
-            return None  # spoken in an earlier answer: referred to beside the content
-        case AudioPart(data, form, None):
-            return {"type": "input_audio", "input_audio": {"data": data or "", "format": form or "wav"}}
-        case OpaquePart(dialect, payload):
-            return Raw(payload) if dialect == DIALECT else None
-
-
-def _invalid(param: str, message: str) -> InvalidRequest:
-    return InvalidRequest(f"Invalid '{param}': {message}.", param=param, code="invalid_value")

@@ -11,6 +11,7 @@ a decode and changes nothing.
 
 import re
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,9 +19,10 @@ import msgspec
 from msgspec import Struct
 from msgspec.json import Decoder
 
+from posthouse.core.errors import PosthouseError
 from posthouse.core.usage import Usage
 from posthouse.dialects.openai_chat_text import Delta, Emitted, EmittedText
-from posthouse.dialects.openai_errors import StreamError, decode_error
+from posthouse.dialects.openai_errors import StreamError, decode_error, encode_error
 from posthouse.dialects.openai_usage import usage_of, usage_payload
 from posthouse.dialects.sse import SseSplitter, data_of, event_end, is_named_error, split_events
 
@@ -75,6 +77,7 @@ class ChatStream:
     """Observes and filters the answer to one streamed chat request.
 
     include_usage   the client asked for the usage chunk; where not, the chunk with usage and no choices is taken out
+    model, name     the model as the client named it, and what to call an answer without id: for a usage chunk of ours
     repair          decoded chunk -> chunk in OpenAI's form, or None where nothing was to repair
     repair_marker   bytes that stand in every event that `repair` has work with; empty: it sees every event
 
@@ -88,6 +91,8 @@ class ChatStream:
         "_digest_below",
         "_include_usage",
         "_marker",
+        "_model",
+        "_name",
         "_repair",
         "_splitter",
         "_text",
@@ -105,13 +110,16 @@ class ChatStream:
         include_usage: bool,
         repair: Repair | None = None,
         repair_marker: bytes = b"",
-        max_event: int = 1 << 20,
+        model: str = "",
+        name: str = "",
     ) -> None:
+        self._model = model
+        self._name = name
         self._include_usage = include_usage
         self._repair = repair
         self._marker = repair_marker
         self._digest_below = _SMALL
-        self._splitter = SseSplitter(max_event)
+        self._splitter = SseSplitter()
         self._text = EmittedText()
         self.committed = False
         self.finish_reason: str | None = None
@@ -123,7 +131,7 @@ class ChatStream:
     def feed(self, data: bytes) -> bytes:
         """Whole events to forward now, in order: never [DONE], an error, or a usage chunk that was not asked for.
 
-        DialectError where an event is larger than `max_event`.
+        DialectError where an event is larger than 1 MiB.
         """
         block = self._splitter.feed(data)
         if not block or self.done or self.error is not None:
@@ -157,9 +165,14 @@ class ChatStream:
             return b""
         return self._digest(rest + b"\n\n")
 
-    def tail(self) -> bytes:
-        """What must end a stream that went well."""
+    def end(self, usage: Usage, estimated: bool) -> bytes:
+        """What must end a stream that went well, with the usage where the client asked and the upstream told none."""
+        if estimated and self._include_usage:
+            return usage_chunk(usage, self.id or self._name, self._model, int(time.time())) + DONE
         return DONE
+
+    def fail(self, error: PosthouseError) -> bytes:
+        return b"data: " + encode_error(error) + b"\n\n"
 
     def emitted(self) -> Emitted:
         """The text that was forwarded so far. Decodes what was not decoded yet."""
@@ -200,7 +213,7 @@ class ChatStream:
         if not self.committed and _ODD_STYLE.search(event) is not None:
             self._digest_below = sys.maxsize
         if self._repair is not None and self._marker in event:
-            event, data = _repaired(event, data, self._repair)
+            event, data = repaired(event, data, self._repair)
         try:
             chunk = _decode_chunk(data)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -274,7 +287,7 @@ def _first_mark(block: bytes, start: int) -> int:
     return start
 
 
-def _repaired(event: bytes, data: bytes, repair: Repair) -> tuple[bytes, bytes]:
+def repaired(event: bytes, data: bytes, repair: Repair) -> tuple[bytes, bytes]:
     """The event and its data after `repair`; as they were where there was nothing to repair."""
     try:
         chunk = repair(_decode_object(data))

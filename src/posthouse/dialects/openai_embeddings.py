@@ -3,6 +3,7 @@
 import base64
 import sys
 from array import array
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -11,6 +12,7 @@ from msgspec.json import Decoder
 
 from posthouse.core.errors import InvalidRequest
 from posthouse.core.requests import ModelRequest
+from posthouse.core.usage import Usage
 from posthouse.dialects.errors import DialectError
 from posthouse.dialects.fields import (
     STRING,
@@ -42,7 +44,17 @@ class _Reply(Struct, gc=False):
     error: Any = None
 
 
+class _Vector(Struct, gc=False):
+    embedding: list[float]
+    index: int = 0
+
+
+class _Vectors(Struct, gc=False):
+    data: list[_Vector]
+
+
 _decode_reply = Decoder(_Reply).decode
+_decode_vectors = Decoder(_Vectors).decode
 _decode_members = Decoder(dict[str, Raw]).decode
 _decode_items = Decoder(list[dict[str, Raw]]).decode
 _decode_floats = Decoder(list[float]).decode
@@ -63,6 +75,36 @@ def decode_head(body: bytes) -> ModelRequest:
         body_size=len(body),
         max_output=0,
     )
+
+
+def encode_request(model: str, texts: tuple[str, ...], dimensions: int | None) -> bytes:
+    """A body that asks for vectors as numbers; `dimensions` None: as the model likes."""
+    body: dict[str, Any] = {"model": model, "input": texts, "encoding_format": "float"}
+    if dimensions is not None:
+        body["dimensions"] = dimensions
+    return _encode(body)
+
+
+def vectors(body: bytes) -> list[list[float]]:
+    """The vectors of an answer in the order of what was asked. DialectError where the body is no list of vectors."""
+    try:
+        found = _decode_vectors(body).data
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise DialectError("the answer holds no embeddings") from None
+    return [each.embedding for each in sorted(found, key=_place)]
+
+
+def encode_answer(model: str, vectors: Sequence[list[float]], usage: Usage | None) -> bytes:
+    """An answer with numbers. Without `usage`, for one that is still to be counted."""
+    data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+    body: dict[str, Any] = {"object": "list", "data": data, "model": model}
+    if usage is not None:
+        body["usage"] = {"prompt_tokens": usage.total_input, "total_tokens": usage.total}
+    return _encode(body)
+
+
+def _place(vector: "_Vector") -> int:
+    return vector.index
 
 
 def wants_base64(request: ModelRequest) -> bool:

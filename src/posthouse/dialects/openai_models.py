@@ -27,6 +27,15 @@ def encode_models(cards: list[ModelCard]) -> bytes:
     return _encode({"object": "list", "data": [_object(card) for card in cards]})
 
 
+def encode_engine(card: ModelCard) -> bytes:
+    """A model as the older clients ask for it, by the name of engine."""
+    return _encode(_engine(card))
+
+
+def encode_engines(cards: list[ModelCard]) -> bytes:
+    return _encode({"object": "list", "data": [_engine(card) for card in cards]})
+
+
 def decode_models(body: bytes) -> list[ModelCard]:
     """The models in an upstream's list, in its order and without repetitions; entries without an id are left out.
 
@@ -68,3 +77,7 @@ def _card(item: Any) -> ModelCard | None:
 
 def _object(card: ModelCard) -> dict[str, Any]:
     return {"id": card.id, "object": "model", "created": card.created, "owned_by": card.owned_by}
+
+
+def _engine(card: ModelCard) -> dict[str, Any]:
+    return {"id": card.id, "object": "engine", "owner": card.owned_by, "ready": True, "created": card.created}

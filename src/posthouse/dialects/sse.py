@@ -121,6 +121,10 @@ def data_of(event: bytes) -> bytes | None:
     if event.find(b"\n") == len(event) - 2 and event.startswith(b"data:") and event.endswith(b"\n\n"):
         if b"\r" not in event:  # nearly every event: one line
             return event[6:-2] if event.startswith(b" ", 5) else event[5:-2]
+    if event.startswith(b"event:"):
+        at = event.find(b"\ndata: ")
+        if at == event.find(b"\n") and event.find(b"\n", at + 1) == len(event) - 2 and b"\r" not in event:
+            return event[at + 7 : -1].removesuffix(b"\n")  # an event with its name, then one line
     lines: list[bytes] = []
     for line in event.splitlines():
         if line.startswith(b"data:"):

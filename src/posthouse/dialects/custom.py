@@ -1,0 +1,112 @@
+"""Custom tools over a wire that has only functions.
+
+A codec writes such a tool as a function with one text, `input` (and says that it dropped `tool.custom`). What the model
+then calls is a function with an object; for the client it is a call of its custom tool with the text.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from posthouse.core.events import Event, Failed, ToolCallDelta, ToolCallStarted, UsageReported
+from posthouse.core.items import InnerRequest, InnerResponse, Item, Tool, ToolCallItem
+from posthouse.dialects.errors import DialectError
+
+MAX_INPUT: Final = 4 << 20  # characters
+MAX_CALLS: Final = 1024
+
+
+class _Input(Struct):
+    input: str
+
+
+_decode_input: Final = msgspec.json.Decoder(_Input).decode
+_decode_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def customs_of(request: InnerRequest) -> frozenset[str]:
+    """The names of a request's custom tools."""
+    return frozenset(tool.name for tool in request.tools if isinstance(tool, Tool) and tool.kind == "custom")
+
+
+def unwrapped(arguments: str) -> str:
+    """The text in `{"input": text}`; anything else as it stands, since that is what the model wrote."""
+    try:
+        return _decode_input(arguments.encode("utf-8", "surrogatepass")).input
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return arguments
+
+
+def turned_back(response: InnerResponse, customs: frozenset[str]) -> InnerResponse:
+    """A whole answer with calls of these functions as calls of custom tools."""
+
+    def turned(item: Item) -> Item:
+        if isinstance(item, ToolCallItem) and item.kind == "function" and item.name in customs:
+            return replace(item, kind="custom", arguments=unwrapped(item.arguments))
+        return item
+
+    choices = tuple(replace(choice, items=tuple(map(turned, choice.items))) for choice in response.choices)
+    return replace(response, choices=choices)
+
+
+class CustomCalls:
+    """The same for a stream: the arguments of such a call are held back until it is whole. Calls of one choice may come
+    by turns."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+        self._open: dict[tuple[int, int], list[str]] = {}  # (choice, call) -> pieces of its arguments
+        self._closed: set[tuple[int, int]] = set()
+        self._size = 0
+
+    def turned(self, events: Sequence[Event]) -> list[Event]:
+        """DialectError where the calls that are open have more than MAX_INPUT characters, or are too many."""
+        out: list[Event] = []
+        for event in events:
+            if isinstance(event, ToolCallDelta):
+                self._argue(event, out)
+                continue
+            if self._open and not isinstance(event, UsageReported | Failed):
+                self._close(event.choice, out, all_of_them=not isinstance(event, ToolCallStarted))
+            if isinstance(event, ToolCallStarted) and event.kind == "function" and event.name in self._names:
+                if len(self._open) + len(self._closed) >= MAX_CALLS:
+                    raise DialectError("an answer calls too many tools")
+                self._open[event.choice, event.call] = []
+                event = replace(event, kind="custom")
+            out.append(event)
+        return out
+
+    def _argue(self, event: ToolCallDelta, out: list[Event]) -> None:
+        place = (event.choice, event.call)
+        pieces = self._open.get(place)
+        if pieces is not None:
+            self._size += len(event.arguments)
+            if self._size > MAX_INPUT:
+                raise DialectError("a call of a tool is too large")
+            pieces.append(event.arguments)
+        elif place not in self._closed:
+            out.append(event)
+
+    def _close(self, choice: int, out: list[Event], *, all_of_them: bool) -> None:
+        """Gives the input of a choice's open calls: at the beginning of another, of the last one if it is whole (what
+        stayed open longer comes by turns); else of all, since what comes is no call."""
+        places = [place for place in self._open if place[0] == choice]
+        for place in places if all_of_them else places[-1:]:
+            arguments = "".join(self._open[place])
+            if not all_of_them and not _is_whole(arguments):
+                continue
+            del self._open[place]
+            self._closed.add(place)
+            self._size -= len(arguments)
+            out.append(ToolCallDelta(unwrapped(arguments), "custom", place[1], place[0]))
+
+
+def _is_whole(arguments: str) -> bool:
+    try:
+        _decode_object(arguments.encode("utf-8", "surrogatepass"))
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
+    return True

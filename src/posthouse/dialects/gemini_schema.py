@@ -1,0 +1,77 @@
+"""The OpenAPI subset in which gemini's `parameters` and `responseSchema` are written, as JSON schema.
+
+`type` in capitals, `nullable`, counts as text, names with underscores. JSON schema that stands in the same place (as
+many clients put it there) stays as it is.
+"""
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from posthouse.dialects.gemini_fields import ERRORS, Json, camel, invalid
+
+_TYPES: Final = {"STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"}
+_COUNTS: Final = {"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"}
+# Members that the two ways of writing a schema spell differently; other names with underscores are nobody's.
+_SPELLED: Final = {
+    *_COUNTS,
+    "additionalProperties",
+    "anyOf",
+    "defs",
+    "oneOf",
+    "prefixItems",
+    "propertyOrdering",
+    "ref",
+}
+# Members that hold schemas.
+_SCHEMA: Final = {"items", "additionalProperties", "not"}
+_SCHEMAS: Final = {"anyOf", "oneOf", "allOf", "prefixItems"}
+_SCHEMAS_BY_NAME: Final = {"properties", "$defs", "defs"}
+_RENAMED: Final = {"defs": "$defs", "ref": "$ref", "example": "examples"}
+
+
+def json_schema(raw: Raw, where: str) -> bytes:
+    """The same bytes where there is nothing to change. InvalidRequest naming `where` if it is no object."""
+    try:
+        schema = msgspec.json.decode(raw)
+        if isinstance(schema, dict):
+            converted = _schema(schema)
+            return bytes(raw) if converted == schema else msgspec.json.encode(converted)
+    except ERRORS:
+        pass
+    raise invalid(where, "expected a schema")
+
+
+def _schema(schema: Any) -> Any:
+    if not isinstance(schema, dict):
+        return schema
+    out: Json = {}
+    for name, value in schema.items():
+        spelled = camel(name) if camel(name) in _SPELLED else name
+        out[_RENAMED.get(spelled, spelled)] = _member(spelled, value)
+    kind = out.get("type")
+    if kind == "TYPE_UNSPECIFIED":
+        del out["type"]
+    if out.pop("nullable", None) is True:
+        if isinstance(kind, str):
+            out["type"] = [kind, "null"]
+        elif isinstance(out.get("anyOf"), list):
+            out["anyOf"] = [*out["anyOf"], {"type": "null"}]
+        if isinstance(out.get("enum"), list) and None not in out["enum"]:
+            out["enum"] = [*out["enum"], None]
+    return out
+
+
+def _member(name: str, value: Any) -> Any:
+    if name == "example":
+        return [value]
+    if name == "type":
+        return value.lower() if isinstance(value, str) and value in _TYPES else value
+    if name in _COUNTS:
+        return int(value[:18]) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+    if name in _SCHEMAS_BY_NAME and isinstance(value, dict):
+        return {key: _schema(inner) for key, inner in value.items()}
+    if name in _SCHEMAS and isinstance(value, list):
+        return [_schema(inner) for inner in value]
+    return _schema(value) if name in _SCHEMA else value
