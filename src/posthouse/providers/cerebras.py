@@ -19,7 +19,7 @@ ROW: Final = Provider(
     base_url="https://api.cerebras.ai/v1",
     env=("CEREBRAS_API_KEY",),
     base_url_env="CEREBRAS_BASE_URL",
-    embeddings_path=None,
+    paths={"embeddings": None},
     codes={
         "413": "context_length",
         "wrong_api_key": "auth",

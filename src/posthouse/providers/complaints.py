@@ -67,13 +67,14 @@ def _of_object(error: Mapping[str, Any], around: Mapping[str, Any]) -> Complaint
     if isinstance(metadata, dict) and metadata.get("raw"):
         # An aggregator wraps what the provider behind it said; its own message says only that there was an error.
         message = f"{message}: {_text(metadata['raw'])[:_MAX_RAW]}"
-    code = _word(error.get("code"))
+    details = error.get("details")
+    code = _reason(details) or _word(error.get("code"))
     return Complaint(
         message,
         _word(error.get("type")) or _word(error.get("status")),
         code if code is not None else _word(around.get("code")),
         _word(error.get("param")),
-        _retry_delay(error.get("details")),
+        _retry_delay(details),
     )
 
 
@@ -106,6 +107,16 @@ def _of_detail(detail: object, payload: Mapping[str, Any]) -> Complaint:
 def _place(loc: object) -> str:
     parts = [str(part) for part in loc if part != "body"] if isinstance(loc, list) else []
     return ".".join(parts)
+
+
+def _reason(details: object) -> str | None:
+    """What says more than the code beside it: Anthropic's `error_code`, the `reason` of Google's ErrorInfo."""
+    if isinstance(details, dict):
+        return _word(details.get("error_code"))
+    for detail in details if isinstance(details, list) else []:
+        if isinstance(detail, dict) and (reason := _word(detail.get("reason"))) is not None:
+            return reason
+    return None
 
 
 def _retry_delay(details: object) -> float | None:

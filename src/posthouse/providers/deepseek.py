@@ -5,8 +5,10 @@ and the caller's cap with it. Cached input comes as `prompt_cache_hit_tokens`. W
 stream carries comments. There are no embeddings. Statuses: 400 format (also "Content Exists Risk"), 401, 402 no
 balance, 422 parameters, 429, 500, 503 overloaded.
 
-Sources: api-docs.deepseek.com (create chat completion, error codes, list of models), models.dev (2026-09), LiteLLM
-1.109. Checked: 2026-11-21. Not confirmed: that an unknown member is ignored rather than refused.
+The Messages API stands under /anthropic with the same key; it ignores versions and betas.
+
+Sources: api-docs.deepseek.com (create chat completion, Anthropic API, error codes, list of models), models.dev
+(2026-09), LiteLLM 1.109. Checked: 2026-11-21. Not confirmed: that an unknown member is ignored rather than refused.
 """
 
 from typing import Final
@@ -21,7 +23,8 @@ ROW: Final = Provider(
     base_url="https://api.deepseek.com",
     env=("DEEPSEEK_API_KEY",),
     base_url_env="DEEPSEEK_BASE_URL",
-    embeddings_path=None,
+    wires=("chat.completions", "messages"),
+    paths={"embeddings": None, "messages": "/anthropic/v1/messages"},
     rename={"max_completion_tokens": "max_tokens"},
     price_provider="deepseek",
 )

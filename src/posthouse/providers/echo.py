@@ -1,9 +1,9 @@
 """Echo: a provider inside this process, so that a fresh installation answers and tests need no network.
 
-It is a provider like any other; nothing outside this file knows its name. What it says is a function of what it is
-asked (only `created` is the time). It is no language model, and says so. Tokens are counted by one rule: a token
-is one CJK character, a run of up to six other word characters, or one other sign, each with the blanks before it; an
-image, an audio clip or a file counts as one; names, roles and tool definitions count nothing.
+It is a provider like any other; nothing outside its files knows its name. What it says is a function of what it is
+asked (only `created` is the time). It is no language model, and says so. Tokens are counted by one rule
+(echo_tokens.py); an image, an audio clip or a file counts as one; names, roles and tool definitions count nothing.
+Pictures, speech, judgements and ranks are in echo_desk.py, what is asked for with files in echo_forms.py.
 
 Source: none outside. Checked: 2026-11-21.
 """
@@ -23,6 +23,10 @@ import msgspec
 from msgspec import Meta, Struct
 
 from posthouse.core.errors import InvalidRequest, NotFound, PosthouseError
+from posthouse.core.requests import MEDIA
+from posthouse.providers.echo_desk import DESKS, MODELS, Moment, no_model
+from posthouse.providers.echo_forms import COUNTERS, HEARING_MODEL, body_of
+from posthouse.providers.echo_tokens import tokens_of
 from posthouse.providers.model import Provider
 from posthouse.providers.sample import sample
 from posthouse.upstream.memory import MemoryResponse
@@ -31,8 +35,6 @@ from posthouse.upstream.model import UpstreamRequest, UpstreamResponse
 CHAT_MODEL: Final = "echo"
 EMBEDDING_MODEL: Final = "echo-embedding"
 _SHOWN: Final = 16_000  # characters of the question that are repeated
-_CJK: Final = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff"
-_PIECES: Final = re.compile(rf"\s*(?:[{_CJK}]|[^\W{_CJK}]{{1,6}}|[^\w\s])|\s+")
 _CHINESE: Final = re.compile(r"[\u4e00-\u9fff]")
 _MEMBER: Final = re.compile(r"at `\$\.([^`]+)`")
 _encode: Final = msgspec.json.Encoder().encode
@@ -126,20 +128,32 @@ class EchoTransport:
         self._clock = clock
 
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
-        path = request.target.partition(b"?")[0]
         try:
-            if request.method == b"GET" and path.endswith(b"/models"):
-                return MemoryResponse(200, _JSON, [_encode(_models(int(self._clock())))])
-            if request.method == b"POST" and path.endswith(b"/chat/completions"):
-                return self._chat(request.body)
-            if request.method == b"POST" and path.endswith(b"/embeddings"):
-                return MemoryResponse(200, _JSON, [await _embeddings(request.body)])
-            raise NotFound("Echo has no such path.")
+            return await self._answer(request, request.target.partition(b"?")[0])
         except msgspec.MsgspecError as error:
             where = _MEMBER.search(str(error))
             return _refuse(InvalidRequest(str(error), param=where[1] if where else None))
         except PosthouseError as error:
             return _refuse(error)
+
+    async def _answer(self, request: UpstreamRequest, path: bytes) -> MemoryResponse:
+        if request.method == b"GET" and path.endswith(b"/models"):
+            return MemoryResponse(200, _JSON, [_encode(_models(int(self._clock())))])
+        if request.method != b"POST":
+            raise NotFound("Echo has no such path.")
+        moment = Moment(int(self._clock()), self._pace)
+        for end, counter in COUNTERS.items():
+            if path.endswith(end):
+                return await counter(request, moment)
+        body = await body_of(request)
+        if path.endswith(b"/chat/completions"):
+            return self._chat(body)
+        if path.endswith(b"/embeddings"):
+            return MemoryResponse(200, _JSON, [await _embeddings(body)])
+        desk = next((desk for end, desk in DESKS.items() if path.endswith(end)), None)
+        if desk is None:
+            raise NotFound("Echo has no such path.")
+        return await desk(body, moment)
 
     async def aclose(self) -> None:
         return None
@@ -147,7 +161,7 @@ class EchoTransport:
     def _chat(self, body: bytes) -> MemoryResponse:
         asked = _decode_chat(body)
         if asked.model != CHAT_MODEL:
-            raise _no_model(asked.model)
+            raise no_model(asked.model)
         answer = _answer(asked)
         head = {
             "id": "chatcmpl-echo" + hashlib.sha256(body).hexdigest()[:20],
@@ -171,26 +185,18 @@ ROW: Final = Provider(
     checked="2026-11-21",
     base_url="http://echo.invalid/v1",
     auth="none",
+    offers=MEDIA,
     free=True,
     transport=EchoTransport,
 )
 
 
-def tokens_of(text: str) -> list[str]:
-    """The text cut into tokens by the rule of this module; joined, they are the text."""
-    return _PIECES.findall(text)
-
-
 def _models(now: int) -> dict[str, Any]:
-    names = (CHAT_MODEL, EMBEDDING_MODEL)
+    names = (CHAT_MODEL, EMBEDDING_MODEL, *MODELS, HEARING_MODEL)
     return {
         "object": "list",
         "data": [{"id": n, "object": "model", "created": now, "owned_by": "posthouse"} for n in names],
     }
-
-
-def _no_model(name: str) -> NotFound:
-    return NotFound(f"The model '{name[:100]}' does not exist here.", param="model", code="model_not_found")
 
 
 def _refuse(error: PosthouseError) -> MemoryResponse:
@@ -324,7 +330,7 @@ async def _stream(asked: _Chat, answer: _Answer, head: dict[str, Any], pace: flo
 async def _embeddings(body: bytes) -> bytes:
     asked = _decode_embeddings(body)
     if asked.model != EMBEDDING_MODEL:
-        raise _no_model(asked.model)
+        raise no_model(asked.model)
     inputs = _inputs(asked.input)
     data = []
     for index, (text, _) in enumerate(inputs):

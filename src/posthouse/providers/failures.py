@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from posthouse.core.errors import FailureKind, UpstreamFailure
 from posthouse.providers.complaints import Complaint, complaint_of
 from posthouse.providers.model import Provider
+from posthouse.providers.resets import reset_of
 from posthouse.providers.scrub import MAX_MESSAGE, scrub
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -160,6 +161,9 @@ def failure_of(row: Provider, status: int, headers: Headers, body: bytes, secret
     failure = _failure(row, status, said, secret)
     delay = said.retry_delay
     failure.retry_after = retry_after_of(headers) if delay is None else _bounded(delay)
+    if failure.kind == "rate" and failure.retry_after is None:
+        reset = reset_of(headers, time.time())
+        failure.retry_after = None if reset is None else _bounded(reset)
     failure.upstream_status = status
     return failure
 

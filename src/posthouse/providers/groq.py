@@ -1,9 +1,10 @@
 """Groq.
 
 The last chunk of a stream carries usage as `x_groq.usage`; `stream_options` is known too, in which case both come. An
-error inside a stream is the text `x_groq.error`. 498 means that the flex tier has no room.
+error inside a stream is the text `x_groq.error`. 498 means that the flex tier has no room. The Responses API is known
+as a beta without state. Sound is at its usual places.
 
-Sources: the groq package 1.7.0 (address, XGroq, embeddings), LiteLLM 1.109. Checked: 2026-11-21. Not confirmed:
+Sources: the groq package 1.7.0 (address, XGroq, embeddings, audio), LiteLLM 1.109. Checked: 2026-11-21. Not confirmed:
 `stream_options`, which the package does not list though other clients send it; usage comes either way.
 """
 
@@ -32,6 +33,8 @@ ROW: Final = Provider(
     base_url="https://api.groq.com/openai/v1",
     env=("GROQ_API_KEY",),
     base_url_env="GROQ_BASE_URL",
+    wires=("chat.completions", "responses"),
+    offers=("audio.speech", "audio.transcriptions", "audio.translations"),
     repair=_repair,
     repair_marker=b'"x_groq"',
     price_provider="groq",

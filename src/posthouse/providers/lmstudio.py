@@ -1,10 +1,11 @@
 """LM Studio.
 
-A desktop application's server. The documented members of a request end at `max_tokens`.
+A desktop application's server. The documented members of a request end at `max_tokens`. Responses, Messages (from
+0.4.1 on) and text completions are known too.
 
-Sources: models.dev (2026-06, from lmstudio.ai/docs), lmstudio-bug-tracker#2339 (a conversation that is too long may
-come back as an empty 200). Checked: 2026-11-21. Not confirmed: that `stream_options` is honoured by old versions;
-without usage, tokens are counted.
+Sources: lmstudio.ai/docs (OpenAI- and Anthropic-compatible endpoints), lmstudio-bug-tracker#2339 (a conversation that
+is too long may come back as an empty 200). Checked: 2026-11-21. Not confirmed: that `stream_options` is honoured by
+old versions; without usage, tokens are counted.
 """
 
 from typing import Final
@@ -20,6 +21,7 @@ ROW: Final = Provider(
     auth="none",
     base_url_env="LMSTUDIO_BASE_URL",
     aliases=("lm-studio",),
+    wires=("chat.completions", "responses", "messages", "completions"),
     rename={"max_completion_tokens": "max_tokens"},
     free=True,
 )

@@ -2,13 +2,14 @@
 
 The international house is `base_url` https://api.minimax.io/v1 with keys of its own. A failure is often a 200 whose
 `base_resp.status_code` is not 0: 1002 and 1039 limits, 1004 and 2049 the key, 1008 no balance, 1026 and 1027 content
-(into and out of the model), 2013 parameters, 2056 the plan's allowance. The vendor recommends its Anthropic interface.
+(into and out of the model), 2013 parameters, 2056 the plan's allowance. The vendor recommends its Messages API, under
+/anthropic, which tells thoughts from the answer: what must be translated goes there.
 
 `max_completion_tokens` is the documented cap on output, `max_tokens` the deprecated one.
 
-Sources: platform.minimax.io/docs (errorcode, text-openai-api), LiteLLM 1.109. Checked: 2026-11-21. Not confirmed:
-`GET /models`, the status beside each code, and 1026, 1033, 2045 to 2061, which are from clients' reports. The
-embeddings interface is another protocol and refused here.
+Sources: platform.minimax.io/docs (errorcode, text-openai-api, text-anthropic-api), LiteLLM 1.109. Checked: 2026-11-21.
+Not confirmed: `GET /models`, the status beside each code, and 1026, 1033, 2045 to 2061, which are from clients'
+reports. The interfaces of embeddings, pictures and speech are other protocols and refused here.
 """
 
 from typing import Any, Final
@@ -33,7 +34,9 @@ ROW: Final = Provider(
     base_url="https://api.minimaxi.com/v1",
     env=("MINIMAX_API_KEY",),
     base_url_env="MINIMAX_BASE_URL",
-    embeddings_path=None,
+    wires=("messages", "chat.completions"),
+    sites=("minimax.io",),
+    paths={"embeddings": None, "messages": "/../anthropic/v1/messages"},
     repair=_repair,
     repair_marker=b'"base_resp"',
     codes={

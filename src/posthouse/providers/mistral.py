@@ -4,7 +4,10 @@ The schema is closed: an unknown member is a 422 `extra_forbidden`. So `stream_o
 last chunk by itself), `max_completion_tokens` and `seed` get their names here, and members that only label a request
 are dropped. What would change the answer (`logit_bias`, ...) is left for the vendor to refuse in its own words.
 
-Sources: the mistralai package 3.7.0 (members of a request), TabbyML/tabby#4082 (stream_options),
+Moderations and transcriptions are at their usual places. Speech there is in a form of its own (`voice_id`, and sound
+inside of JSON), which is not offered here.
+
+Sources: the mistralai package 3.7.0 (members of a request, paths), TabbyML/tabby#4082 (stream_options),
 editor-code-assistant/eca#231 (max_completion_tokens, 2025-12). Checked: 2026-11-21.
 """
 
@@ -20,6 +23,7 @@ ROW: Final = Provider(
     base_url="https://api.mistral.ai/v1",
     env=("MISTRAL_API_KEY",),
     base_url_env="MISTRAL_BASE_URL",
+    offers=("audio.transcriptions", "moderations"),
     stream_usage="always",
     rename={"max_completion_tokens": "max_tokens", "seed": "random_seed"},
     drop=("stream_options", "store", "user", "safety_identifier"),

@@ -1,11 +1,11 @@
 """Baidu Qianfan (百度千帆).
 
 The v2 interface; keys look like `bce-v3/ALTAK-...`. The older one with access tokens is another protocol.
-`max_completion_tokens` is the documented cap on output.
+`max_completion_tokens` is the documented cap on output. Pictures are at their usual place.
 
-Sources: ai.baidu.com/ai-doc/AppBuilder (ModelBuilder's error codes, 2025-06), PaddlePaddle/ERNIE#1031 (an error
-body), cloud.baidu.com/doc/WENXINWORKSHOP as others quote it. Checked: 2026-11-21. Not confirmed: `GET /models`, that
-`max_tokens` is known too, what an empty account answers.
+Sources: cloud.baidu.com/doc/qianfan-api (image generation), ai.baidu.com/ai-doc/AppBuilder (ModelBuilder's error codes,
+2025-06), PaddlePaddle/ERNIE#1031 (an error body), cloud.baidu.com/doc/WENXINWORKSHOP as others quote it. Checked:
+2026-11-21. Not confirmed: `GET /models`, that `max_tokens` is known too, what an empty account answers.
 """
 
 from typing import Final
@@ -21,6 +21,7 @@ ROW: Final = Provider(
     env=("QIANFAN_API_KEY",),
     base_url_env="QIANFAN_BASE_URL",
     aliases=("baidu", "ernie"),
+    offers=("images.generations",),
     codes={
         "invalid_iam_token": "auth",
         "invalid_appid": "auth",

@@ -14,12 +14,14 @@ from msgspec import Struct
 
 from posthouse.core.errors import ConfigError
 from posthouse.providers import (
+    anthropic,
     azure,
     cerebras,
     deepseek,
     doubao,
     echo,
     fireworks,
+    gemini,
     groq,
     llamacpp,
     lmstudio,
@@ -49,6 +51,8 @@ GROUP: Final = "posthouse.providers"
 
 BUILTIN: Final[tuple[Provider, ...]] = (
     openai.ROW,
+    anthropic.ROW,
+    gemini.ROW,
     azure.ROW,
     deepseek.ROW,
     qwen.ROW,

@@ -15,8 +15,8 @@ BEGIN: Final = "<!-- providers: written by `python -m posthouse.providers.table`
 END: Final = "<!-- end of providers -->"
 _PAGE: Final = "docs/providers.md"
 _HEAD: Final = """\
-| `type` | Provider | Variable | Address | Embeddings | Lists models | Usage in streams |
-|---|---|---|---|---|---|---|
+| `type` | Provider | Variable | Address | Speaks | Embeddings | Besides | Lists models | Usage in streams |
+|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -44,8 +44,10 @@ def _line(row: Provider) -> str:
         title,
         variables or "-",
         address,
-        _yes(row.embeddings_path),
-        _yes(row.models_path),
+        ", ".join(row.wires),
+        _yes(row.path_of("embeddings")),
+        ", ".join(row.offers) or "-",
+        _yes(row.path_of("models")),
         {"include_usage": "asked for", "always": "always", "never": "never: counted"}[row.stream_usage],
     )
     return "| " + " | ".join(cells) + " |\n"

@@ -3,12 +3,15 @@
 The path ends in /v4. Usage comes with the last chunk of every stream, asked for or not. Business codes stand in
 `error.code` as text. A stream that turns unsafe ends with finish reason `sensitive`. A too long conversation is
 sometimes accepted. The international house is `base_url` https://api.z.ai/api/paas/v4 with keys of its own. The
-reference names `max_tokens` only.
+reference names `max_tokens` only. The Messages API stands under /api/anthropic of either house.
 
-Sources: docs.bigmodel.cn (api-code, securityaudit), the zai-sdk package 0.2.3 (addresses, members of a request),
-models.dev, LiteLLM 1.109. Checked: 2026-11-21. Not confirmed: `GET /models`, which neither the reference nor the
-package has (where it fails, models must be named in the settings), and that usage comes in every stream, which is from
-clients' reports.
+Pictures, speech (WAV or PCM; with `stream` events of a form of its own), transcriptions and reranking are at their
+usual places. `/moderations` is another interface than OpenAI's, and not offered.
+
+Sources: docs.bigmodel.cn (api-code, securityaudit, Claude API, rerank, GLM-TTS), the zai-sdk package 0.2.3 (addresses,
+members of a request), models.dev, LiteLLM 1.109. Checked: 2026-11-21. Not confirmed: `GET /models`, which neither the
+reference nor the package has (where it fails, models must be named in the settings); that usage comes in every stream,
+which is from clients' reports; speech and reranking at the international house.
 """
 
 from typing import Final
@@ -24,6 +27,10 @@ ROW: Final = Provider(
     env=("ZHIPUAI_API_KEY", "ZHIPU_API_KEY", "BIGMODEL_API_KEY"),
     base_url_env="ZHIPUAI_BASE_URL",
     aliases=("zhipuai", "bigmodel", "glm"),
+    wires=("chat.completions", "messages"),
+    sites=("z.ai",),
+    offers=("images.generations", "audio.speech", "audio.transcriptions", "rerank"),
+    paths={"messages": "/../../anthropic/v1/messages"},
     stream_usage="always",
     rename={"max_completion_tokens": "max_tokens"},
     codes={
