@@ -24,13 +24,15 @@ from posthouse.core.errors import InvalidRequest
 from posthouse.core.money import format_nano, parse_nano
 
 _LIMITS: Final = ("rpm", "tpm", "concurrency")
+_WISHES: Final = ("defaults", "aliases", "strict")
 _MAX_WHOLE: Final = 10**12  # above it no budget can be stored, and Python takes long to spell very large integers
 _PERIODS: Final[tuple[Period, ...]] = get_args(Period)
 
 
 def new_key_of(raw: object) -> NewKey:
-    """`{"name", "account"?, "models"?, "budget"?, "limits"?, "expires_at"?}`; null is as good as absent."""
-    body = _object(raw, None, ("name", "account", "models", "budget", "limits", "expires_at"))
+    """`{"name", "account"?, "models"?, "budget"?, "limits"?, "expires_at"?, "defaults"?, "aliases"?, "strict"?}`; null
+    is as good as absent."""
+    body = _object(raw, None, ("name", "account", "models", "budget", "limits", "expires_at", *_WISHES))
     return NewKey(
         name=_text(body, "name"),
         account=_text(body, "account") if body.get("account") is not None else DEFAULT_ACCOUNT,
@@ -38,17 +40,26 @@ def new_key_of(raw: object) -> NewKey:
         limits=Limits(**_limits(body.get("limits"))),
         budget=_budget(body.get("budget")),
         expires_at=instant_of(body.get("expires_at")),
+        defaults=_defaults(body.get("defaults")),
+        aliases=_aliases(body.get("aliases")),
+        strict=_flag(body, "strict") if body.get("strict") is not None else False,
     )
 
 
 def key_changes_of(raw: object) -> KeyChanges:
     """Any of the members of a key but its account; what is absent stays, null takes away."""
-    body = _object(raw, None, ("name", "models", "budget", "limits", "expires_at"))
+    body = _object(raw, None, ("name", "models", "budget", "limits", "expires_at", *_WISHES))
     changes = _changes(body)
     if "models" in body:
         changes["models"] = _models(body["models"])
     if "expires_at" in body:
         changes["expires_at"] = instant_of(body["expires_at"])
+    if "defaults" in body:
+        changes["defaults"] = _defaults(body["defaults"])
+    if "aliases" in body:
+        changes["aliases"] = _aliases(body["aliases"])
+    if "strict" in body:
+        changes["strict"] = _flag(body, "strict") if body["strict"] is not None else False
     return KeyChanges(**changes)
 
 
@@ -65,9 +76,7 @@ def account_changes_of(raw: object) -> AccountChanges:
     body = _object(raw, None, ("name", "budget", "limits", "disabled"))
     changes = _changes(body)
     if "disabled" in body:
-        if not isinstance(body["disabled"], bool):
-            raise InvalidRequest("`disabled` must be true or false.", param="disabled")
-        changes["disabled"] = body["disabled"]
+        changes["disabled"] = _flag(body, "disabled")
     return AccountChanges(**changes)
 
 
@@ -82,6 +91,9 @@ def key_to_json(key: Key, now: float) -> dict[str, Any]:
         "models": None if key.models is None else list(key.models),
         "budget": _budget_to_json(key.budget),
         "limits": _limits_to_json(key.limits),
+        "defaults": key.defaults,
+        "aliases": key.aliases,
+        "strict": key.strict,
         "created_at": _iso(key.created_at),
         "expires_at": _iso(key.expires_at),
         "revoked_at": _iso(key.revoked_at),
@@ -171,6 +183,29 @@ def _models(raw: object) -> tuple[str, ...] | None:
         if not isinstance(name, str):
             raise InvalidRequest(f"`models[{index}]` must be a string.", param=f"models[{index}]")
     return tuple(dict.fromkeys(raw))
+
+
+def _flag(body: Mapping[str, Any], name: str) -> bool:
+    if not isinstance(body[name], bool):
+        raise InvalidRequest(f"`{name}` must be true or false.", param=name)
+    return bool(body[name])
+
+
+def _defaults(raw: object) -> dict[str, Any] | None:
+    if raw is not None and not isinstance(raw, dict):
+        raise InvalidRequest("`defaults` must be a JSON object.", param="defaults")
+    return raw or None
+
+
+def _aliases(raw: object) -> dict[str, str] | None:
+    if raw is None:
+        return None
+    if not isinstance(raw, dict):
+        raise InvalidRequest("`aliases` must be a JSON object of names and models.", param="aliases")
+    for name, model in raw.items():
+        if not isinstance(model, str):
+            raise InvalidRequest(f"`aliases.{name[:200]}` must be a string.", param=f"aliases.{name[:200]}")
+    return raw or None
 
 
 def _limits(raw: object) -> dict[str, int | None]:

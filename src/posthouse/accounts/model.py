@@ -1,6 +1,6 @@
 """Keys and accounts as people manage them. Instants are seconds since the epoch; None is not set."""
 
-from typing import Final, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -26,7 +26,11 @@ class Account(Struct, frozen=True):
 
 
 class Key(Struct, frozen=True):
-    """A credential that we issued; only its holder knows the secret. `hint` is its end. `models` None means all."""
+    """A credential that we issued; only its holder knows the secret. `hint` is its end. `models` None means all.
+
+    `defaults`: members that are set where a request lacks them. `aliases`: other names for models. `strict`: what
+    cannot be passed on is refused. (core.caller.Wishes)
+    """
 
     id: str
     name: str
@@ -39,6 +43,9 @@ class Key(Struct, frozen=True):
     created_at: float
     expires_at: float | None
     revoked_at: float | None
+    defaults: dict[str, Any] | None = None
+    aliases: dict[str, str] | None = None
+    strict: bool = False
 
     def status(self, now: float) -> Literal["active", "expired", "revoked"]:
         if self.revoked_at is not None:
@@ -65,6 +72,9 @@ class NewKey(Struct, frozen=True, kw_only=True):
     limits: Limits = NO_LIMITS
     budget: Budget | None = None
     expires_at: float | None = None
+    defaults: dict[str, Any] | None = None
+    aliases: dict[str, str] | None = None
+    strict: bool = False
 
 
 class NewAccount(Struct, frozen=True, kw_only=True):
@@ -86,6 +96,9 @@ class Changes(Struct, frozen=True, kw_only=True):
 class KeyChanges(Changes, frozen=True, kw_only=True):
     models: tuple[str, ...] | UnsetType | None = UNSET
     expires_at: float | UnsetType | None = UNSET
+    defaults: dict[str, Any] | UnsetType | None = UNSET
+    aliases: dict[str, str] | UnsetType | None = UNSET
+    strict: bool | UnsetType = UNSET
 
 
 class AccountChanges(Changes, frozen=True, kw_only=True):

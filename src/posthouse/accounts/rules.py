@@ -1,8 +1,9 @@
 """What a key or an account may hold. Each complaint is InvalidRequest and names the field as the API spells it."""
 
 import re
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 from msgspec import UNSET
 
 from posthouse.accounts.model import PAGE_LIMIT, AccountChanges, Changes, KeyChanges, NewAccount, NewKey, Page
@@ -13,11 +14,15 @@ MAX_NAME: Final = 128
 MAX_MODELS: Final = 1000
 MAX_MODEL_NAME: Final = 256
 MAX_ID: Final = 128
+MAX_DEFAULTS: Final = 16 * 1024
 MAX_EXPIRY: Final = 253_402_300_799  # the last second of the year 9999
 _MAX_LIMITS: Final = {"rpm": 10**9, "tpm": 10**12, "concurrency": 10**6}
 _MAX_NANO: Final = 2**63 - 1
 # Control characters spoil listings and logs; NUL and lone surrogates are what databases refuse to store.
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_MEMBER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")
+# What a request is about, and how its answer is to come: a client that did not say so would not understand it.
+_NO_DEFAULTS: Final = frozenset({"model", "messages", "input", "prompt", "contents", "stream", "stream_options"})
 _CURRENCY: Final = re.compile(r"[A-Z]{3}\Z")
 
 
@@ -29,6 +34,8 @@ def check_new_key(new: NewKey, now: float) -> None:
     _check_limits(new.limits.rpm, new.limits.tpm, new.limits.concurrency)
     _check_budget(new.budget)
     _check_expiry(new.expires_at)
+    _check_defaults(new.defaults)
+    _check_aliases(new.aliases)
     if new.expires_at is not None and new.expires_at <= now:
         raise InvalidRequest("`expires_at` has passed already.", param="expires_at")
 
@@ -40,6 +47,10 @@ def check_key_changes(changes: KeyChanges) -> None:
         _check_models(changes.models)
     if changes.expires_at is not UNSET:
         _check_expiry(changes.expires_at)
+    if changes.defaults is not UNSET:
+        _check_defaults(changes.defaults)
+    if changes.aliases is not UNSET:
+        _check_aliases(changes.aliases)
 
 
 def check_new_account(new: NewAccount) -> None:
@@ -96,8 +107,40 @@ def _check_models(models: tuple[str, ...] | None) -> None:
     if len(models) > MAX_MODELS:
         raise InvalidRequest(f"`models` must not name more than {MAX_MODELS} models.", param="models")
     for index, model in enumerate(models):
-        if not model or len(model) > MAX_MODEL_NAME or " " in model or _UNPRINTABLE.search(model):
+        if not _is_model(model):
             raise InvalidRequest(f"`models[{index}]` is not the name of a model.", param=f"models[{index}]")
+
+
+def _check_defaults(defaults: dict[str, Any] | None) -> None:
+    if defaults is None:
+        return
+    for name in defaults:
+        if not _MEMBER.match(name):
+            raise InvalidRequest("`defaults` has a member that no request can have.", param="defaults")
+        if name in _NO_DEFAULTS:
+            raise InvalidRequest(f"`defaults.{name}`: only the client can say that.", param=f"defaults.{name}")
+    try:
+        size = len(msgspec.json.encode(defaults))
+    except (UnicodeEncodeError, RecursionError):
+        raise InvalidRequest("`defaults` holds what no JSON can say.", param="defaults") from None
+    if size > MAX_DEFAULTS:
+        raise InvalidRequest(f"`defaults` must not be longer than {MAX_DEFAULTS} bytes of JSON.", param="defaults")
+
+
+def _check_aliases(aliases: dict[str, str] | None) -> None:
+    if aliases is None:
+        return
+    if len(aliases) > MAX_MODELS:
+        raise InvalidRequest(f"`aliases` must not have more than {MAX_MODELS} names.", param="aliases")
+    for name, model in aliases.items():
+        if not _is_model(name) or not _is_model(model):
+            raise InvalidRequest("`aliases` holds what is not the name of a model.", param="aliases")
+        if model in aliases:
+            raise InvalidRequest(f"`aliases.{name}` leads to another alias; it must name a model.", param="aliases")
+
+
+def _is_model(name: str) -> bool:
+    return bool(name) and len(name) <= MAX_MODEL_NAME and " " not in name and not _UNPRINTABLE.search(name)
 
 
 def _check_limits(rpm: int | None, tpm: int | None, concurrency: int | None) -> None:

@@ -14,7 +14,8 @@ from functools import partial
 from hashlib import sha256
 from typing import Final, Protocol
 
-from msgspec import Struct
+import msgspec
+from msgspec import Raw, Struct
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
@@ -33,7 +34,7 @@ from posthouse.accounts.model import (
     NewKey,
     Page,
 )
-from posthouse.core.caller import Caller, Limits, Subject
+from posthouse.core.caller import Caller, Limits, Subject, Wishes
 from posthouse.core.errors import ConfigError, InvalidRequest, NotFound, Unauthenticated
 from posthouse.core.ids import IdMaker
 from posthouse.storage.database import Database
@@ -181,6 +182,9 @@ class Directory:
                 created_at=now,
                 expires_at=new.expires_at,
                 revoked_at=None,
+                defaults=new.defaults,
+                aliases=new.aliases,
+                strict=new.strict,
             )
             store.insert_key(connection, key, _hash(secret))
             change = _Change(store.touch(connection), store.stored_key(connection, key.id))
@@ -319,6 +323,7 @@ class Directory:
             subjects=(Subject(key.id, "key", key.name, limits, key.budget), account),
             models=None if key.models is None else frozenset(key.models),
             expires_at=key.expires_at,
+            wishes=_wishes_of(key),
         )
 
     def _new_secret(self) -> str:
@@ -330,6 +335,14 @@ def _found_key(connection: Connection, key_id: str, within: str | None) -> Key:
     if key is None:
         raise NotFound("There is no key with this id.")
     return key
+
+
+def _wishes_of(key: Key) -> Wishes | None:
+    """None where a key has none: then a request costs one look at that."""
+    if not (key.defaults or key.aliases or key.strict):
+        return None
+    defaults = {name: Raw(msgspec.json.encode(value)) for name, value in (key.defaults or {}).items()}
+    return Wishes(defaults, key.aliases or {}, key.strict)
 
 
 def _hash(secret: str) -> bytes:

@@ -127,6 +127,9 @@ def insert_key(connection: Connection, key: Key, digest: bytes) -> None:
             models=_models_column(key.models),
             expires_at=_ms_or_none(key.expires_at),
             created_at=_ms(key.created_at),
+            defaults=_json_column(key.defaults),
+            aliases=_json_column(key.aliases),
+            strict=key.strict,
             **_limit_columns(key.limits),
             **_budget_columns(key.budget),
         )
@@ -154,6 +157,12 @@ def change_key(connection: Connection, key_id: str, changes: KeyChanges) -> None
         values["models"] = _models_column(changes.models)
     if changes.expires_at is not UNSET:
         values["expires_at"] = _ms_or_none(changes.expires_at)
+    if changes.defaults is not UNSET:
+        values["defaults"] = _json_column(changes.defaults)
+    if changes.aliases is not UNSET:
+        values["aliases"] = _json_column(changes.aliases)
+    if changes.strict is not UNSET:
+        values["strict"] = changes.strict
     _update(connection, keys, key_id, values)
 
 
@@ -226,6 +235,10 @@ def _models_column(models: Iterable[str] | None) -> str | None:
     return None if models is None else msgspec.json.encode(list(models)).decode()
 
 
+def _json_column(value: dict[str, Any] | None) -> str | None:
+    return None if not value else msgspec.json.encode(value).decode()
+
+
 def _account(row: Row[Any]) -> Account:
     return Account(
         id=row.id,
@@ -250,6 +263,9 @@ def _key(row: Row[Any]) -> Key:
         created_at=row.created_at / 1000,
         expires_at=_seconds(row.expires_at),
         revoked_at=_seconds(row.revoked_at),
+        defaults=None if row.defaults is None else msgspec.json.decode(row.defaults, type=dict[str, Any]),
+        aliases=None if row.aliases is None else msgspec.json.decode(row.aliases, type=dict[str, str]),
+        strict=bool(row.strict),
     )
 
 

@@ -5,19 +5,21 @@
   The figures, measured with nine vocabularies on twenty kinds of text, are in docs/billing.md: English and code are
   over-counted by 1.5 to 2.1, Chinese by 1.1 to 2; dense numbers (CSV, hex) may be under-counted by 2. Media in base64
   are not text.
-* `reserve_of` makes money of it.
+* `reserve_of` makes money of it; `reserve_for` does where a request says itself what it may consume.
 * `TokenCounter` counts with a vocabulary, in a thread: only for answers that came without usage.
 """
 
 import asyncio
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from posthouse.billing.model import Price
+from posthouse.billing.model import Price, Rates
 from posthouse.billing.prompt import count_request
 from posthouse.billing.vocabulary import Vocabularies
 from posthouse.core.money import Money, cost_nano
-from posthouse.core.requests import ModelRequest
+from posthouse.core.requests import ModelRequest, Operation
+from posthouse.core.usage import Usage
 
 # Tokens of one image where nobody says its size: about the most that vendors charge at their default detail (1,600 to
 # 2,500; wire.md section 7).
@@ -28,24 +30,38 @@ _AUDIO_BYTES: Final = 600
 _FILE_BYTES: Final = 16
 _TEXT_BYTES: Final = 4
 
+# Operations whose input is text or tokens in one member.
+_PLAIN: Final[Mapping[Operation, str]] = {"embeddings": "input", "completions": "prompt"}
+# The member that holds the conversation, and what stands beside each image in it.
+_ELSEWHERE: Final[Mapping[Operation, tuple[str, bytes]]] = {
+    "responses": ("input", b'"input_image"'),
+    "messages": ("messages", b'"image"'),
+    "generate_content": ("contents", b'"image/'),
+}
+
 _BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _LARGE: Final = 16 * 1024
 _STEP: Final = 4096
 _WINDOW: Final = 64
+_AROUND: Final = 96  # bytes in which a medium says its kind
 
 
 def rough_input_tokens(request: ModelRequest) -> int:
     """Tokens of input, rather too many than too few. 1 us for 1 KB, 10 us for 64 KB, 50 us for 1 MB of image."""
-    if request.operation == "embeddings":
-        return _rough_embedding_tokens(request)
+    operation = request.operation
+    name, mark = "messages", b'"image_url":'
+    if operation != "chat.completions":
+        if operation in _PLAIN:
+            return _rough_plain_tokens(request, _PLAIN[operation])
+        name, mark = _ELSEWHERE[operation]
     size = request.body_size
     media = 0
-    raw = request.fields.get("messages")
+    raw = request.fields.get(name)
     if raw is not None:
         messages = bytes(raw)
         if size <= _LARGE:
             # Looking for a word takes 0.5 ns a byte: nothing here, too much in a long body, where text weighs more.
-            media = messages.count(b'"image_url":') * IMAGE_TOKENS if b"image_url" in messages else 0
+            media = messages.count(mark) * IMAGE_TOKENS if mark in messages else 0
         else:
             removed, media = _media_in(messages)
             size -= removed
@@ -60,6 +76,36 @@ def reserve_of(price: Price, rough: int, output: int) -> Money:
     rates = price.rates_for(rough) if price.tiers else price.rates
     nano = cost_nano([(rough, max(rates.input, rates.cache_write)), (output, max(rates.output, rates.reasoning))])
     return Money(price.per_request + nano, price.currency)
+
+
+def reserve_for(price: Price, expected: Usage) -> Money:
+    """The most that a call costs which consumes no more than `expected`, class by class and unit by unit.
+
+    Of `input` any part may be written to a cache or read from one, of `output` any part may be reasoning; images may be
+    of any kind that `expected.image_kind` leaves open. ValueError where the price does not cover it.
+    """
+    if not price.covers(expected):
+        raise ValueError("a reserve for a use that the price does not cover")
+    reached = [tier.rates for tier in price.tiers if expected.total_input > tier.above]
+    total = max(_most_by_tokens(rates, expected) for rates in (price.rates, *reached)) * 1000
+    units = price.units
+    if units is not None:
+        total += units.thousandths(expected, units.most_of_image(expected.image_kind))
+    return Money(price.per_request + (total + 500_000_000) // 1_000_000_000, price.currency)
+
+
+def _most_by_tokens(rates: Rates, expected: Usage) -> int:
+    """In 10^-6 of a nano-unit."""
+    fresh = max(rates.input, rates.cache_read, rates.cache_write, rates.cache_write_1h)
+    cached = expected.cache_read + expected.cache_write + expected.cache_write_1h
+    return (
+        (expected.input + cached) * fresh
+        + (expected.output + expected.reasoning) * max(rates.output, rates.reasoning)
+        + expected.audio_input * rates.audio_input
+        + expected.audio_output * rates.audio_output
+        + expected.image_input * rates.image_input
+        + expected.image_output * rates.image_output
+    )
 
 
 class TokenCounter:
@@ -87,9 +133,9 @@ class TokenCounter:
         return count_request(request, self._vocabularies.of(model))
 
 
-def _rough_embedding_tokens(request: ModelRequest) -> int:
+def _rough_plain_tokens(request: ModelRequest, name: str) -> int:
     """Arrays of token ids are counted by their commas; text as everywhere."""
-    raw = request.fields.get("input")
+    raw = request.fields.get(name)
     if raw is None:
         return request.body_size * 2 // 5 + 1
     text = bytes(raw)
@@ -110,7 +156,8 @@ def _media_in(messages: bytes) -> tuple[int, int]:
         start = messages.rfind(b'"', 0, position) + 1
         end = messages.find(b'"', position)
         end = len(messages) if end < 0 else end
-        worth = _media_tokens(messages[max(0, start - 16) : start], messages[start : start + 64], end - start)
+        around = messages[max(0, start - _AROUND) : start] + messages[end : end + _AROUND]
+        worth = _media_tokens(around, messages[start : start + 64], end - start)
         if worth is not None:
             removed += end - start
             tokens += worth
@@ -118,16 +165,20 @@ def _media_in(messages: bytes) -> tuple[int, int]:
     return removed, tokens
 
 
-def _media_tokens(before: bytes, head: bytes, size: int) -> int | None:
-    """Tokens for a long string of base64 by what it says it is; None where it is text that only looks so."""
-    if head.startswith(b"data:image/"):
+def _media_tokens(around: bytes, head: bytes, size: int) -> int | None:
+    """Tokens for a long string of base64 by what it or its neighbours say it is; None where it is text that only looks
+    so."""
+    kind = head
+    if not head.startswith(b"data:"):
+        if b'"data"' not in around:
+            return None
+        kind = around  # a source with its media type, inline data with its MIME type, OpenAI's input_audio
+    if b"image/" in kind:
         return IMAGE_TOKENS
-    if head.startswith((b"data:audio/", b"data:video/")):
+    if b"audio/" in kind or b"video/" in kind:
         return size // _AUDIO_BYTES
-    if head.startswith(b"data:text/"):
+    if b"text/" in kind:
         return size // _TEXT_BYTES
-    if head.startswith(b"data:"):
+    if kind is head or b"application/" in kind:
         return size // _FILE_BYTES
-    if b'"data"' in before:  # OpenAI's input_audio
-        return size // _AUDIO_BYTES
-    return None
+    return size // _AUDIO_BYTES

@@ -5,18 +5,20 @@ name the field.
 """
 
 import datetime as dt
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
 
 from posthouse.billing.model import Price, Verification
-from posthouse.billing.store import EntryRow, GroupBy, HoldRecord, RequestDetail, Span, UsageRow
+from posthouse.billing.store import UNITS, EntryRow, GroupBy, HoldRecord, RequestDetail, Span, UsageRow
+from posthouse.billing.units import MEASURES, SOLD_BY
 from posthouse.core.errors import InvalidRequest
-from posthouse.core.money import format_nano
+from posthouse.core.money import NANO, format_nano
 from posthouse.core.usage import Usage
 from posthouse.storage.rows import RequestRow
 
-_CLASSES: Final = Usage.__struct_fields__
+_COUNTS: Final = tuple(name for name in Usage.__struct_fields__ if name != "image_kind")
 _MAX_TEXT: Final = 40
 _MAX_SECONDS: Final = 253_402_300_799  # the last second of the year 9999
 
@@ -59,6 +61,7 @@ def usage_to_json(row: UsageRow, group_by: GroupBy) -> dict[str, Any]:
         "input_tokens": row.input_tokens,
         "cached_input_tokens": row.cached_input_tokens,
         "output_tokens": row.output_tokens,
+        **{name: getattr(row, name) for name in UNITS},
         "cost": format_nano(row.cost),
         "currency": row.currency,
         "by_source": row.by_source,
@@ -66,8 +69,8 @@ def usage_to_json(row: UsageRow, group_by: GroupBy) -> dict[str, Any]:
 
 
 def request_to_json(row: RequestRow) -> dict[str, Any]:
-    """One line of the listing of requests; `usage` holds every class, disjoint."""
-    usage = Usage(**{name: getattr(row, name) for name in _CLASSES})
+    """One line of the listing of requests; `usage` holds every class of tokens, disjoint, and every unit."""
+    usage = Usage(**{name: getattr(row, name) for name in _COUNTS})
     return {
         "id": row.id,
         "created_at": iso(row.created_at),
@@ -84,6 +87,7 @@ def request_to_json(row: RequestRow) -> dict[str, Any]:
         "ended_by": row.ended_by,
         "usage": {
             **msgspec.structs.asdict(usage),
+            "image_kind": row.image_kind,
             "total_input": usage.total_input,
             "total_output": usage.total_output,
         },
@@ -158,16 +162,42 @@ def verification_to_json(found: Verification) -> dict[str, Any]:
 
 
 def price_to_json(price: Price) -> dict[str, Any]:
-    """Rates per million tokens for every class; tiers hold for a whole request with more input than `above`."""
+    """Rates per million tokens for every class, empty where nothing is sold by tokens; tiers hold for a whole request
+    with more input than `above`. `units` has those that something is sold by, as [[prices]] names them; `measures` says
+    what a call can be charged by, and all where nothing but the call itself is."""
     return {
         "currency": price.currency,
-        "per_million": rates_to_json(price.rates),
+        "per_million": rates_to_json(price.rates) if "tokens" in price.measures else {},
+        "units": units_to_json(price),
         "per_request": format_nano(price.per_request),
+        "measures": sorted(price.measures),
         "tiers": [{"above": tier.above, "per_million": rates_to_json(tier.rates)} for tier in price.tiers],
         "source": price.source,
         "priced_as": price.model,
         "effective_from": price.effective_from,
     }
+
+
+def units_to_json(price: Price) -> dict[str, Any]:
+    """An amount for each unit as it is sold: characters by the million, everything else one by one."""
+    units = price.units
+    if units is None:
+        return {}
+    shown: dict[str, Any] = {
+        name: _exactly(getattr(units, name), sold_by)
+        for name, sold_by in SOLD_BY.items()
+        if MEASURES[name] in price.measures
+    }
+    if units.image_kinds:
+        shown["image_kinds"] = {kind: _exactly(rate, SOLD_BY["image"]) for kind, rate in units.image_kinds.items()}
+    if units.least_audio_ms:
+        shown["least_audio_seconds"] = _exactly(units.least_audio_ms * NANO, 1000)
+    return shown
+
+
+def _exactly(rate: int, sold_by: int) -> str:
+    """What one costs, as a decimal string: a second of sound may cost less than a nano-unit."""
+    return f"{(Decimal(rate) / (sold_by * NANO)).normalize():f}"
 
 
 def rates_to_json(rates: msgspec.Struct) -> dict[str, str]:

@@ -260,8 +260,9 @@ class Ledger:
                 return None
             why = "this key or its account has a budget"
         return Forbidden(
-            f"No price is known for the model {model!r}, and {why}. The operator can set one in posthouse.toml: "
-            f"[[prices]] with model, currency, input and output; or allow such models with billing.unpriced.",
+            f"No price is known for this use of the model {model!r}, and {why}. The operator can set one in "
+            f"posthouse.toml: [[prices]] with model, currency, and what it is sold by (input and output, image, "
+            f"audio_second, character, search, request); or allow such models with billing.unpriced.",
             param="model",
             code="model_unpriced",
         )

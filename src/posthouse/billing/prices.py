@@ -1,8 +1,9 @@
 """Which price a call has: the operator's own, else zero for self-hosted models, else the seed's, else none (Unpriced).
 
-An unknown price is None and never zero; the ledger decides by policy what to do with it. A price is asked once for a
-deployment (`line`), and then for each call (`PriceLine.at`, 0.2 us); it changes only at UTC midnight, or at a minute
-where the seed has prices by time of day.
+An unknown price is None and never zero; the ledger decides by policy what to do with it. So is one that says nothing of
+the use: a price by tokens for images, a price by images for a chat. A price is asked once for a deployment (`line`),
+and then for each call (`PriceLine.at`, 0.2 us, or `listed`); it changes only at UTC midnight, or at a minute where the
+seed has prices by time of day.
 """
 
 import datetime as dt
@@ -13,6 +14,7 @@ from msgspec import Struct
 
 from posthouse.billing.model import Price, rates_of
 from posthouse.billing.seed import Seed, SeedPrice, in_force
+from posthouse.billing.units import BY_ANYTHING, MEASURES, SOLD_BY, Measure, UnitRates
 from posthouse.core.errors import ConfigError
 from posthouse.core.money import parse_nano
 from posthouse.settings.model import PriceSettings
@@ -86,14 +88,19 @@ class PriceLine:
         self._step = _MINUTE if rows is not None and any(row.from_ is not None for row in rows[1]) else _DAY
         self._since = self._until = 0.0
         self._price: Price | None = None
+        self._listed: Price | None = None
 
     def at(self, now: float) -> Price | None:
-        """The price at `now` (seconds since the epoch); None is Unpriced."""
+        """The price at `now` (seconds since the epoch) of a call that is charged by its tokens; None is Unpriced."""
         if not self._since <= now < self._until:
-            self._since = now // self._step * self._step
-            self._until = self._since + self._step
-            self._price = self._find(now)
+            self._read(now)
         return self._price
+
+    def listed(self, now: float) -> Price | None:
+        """The price at `now`, whatever it measures calls by; what it `covers` must be asked."""
+        if not self._since <= now < self._until:
+            self._read(now)
+        return self._listed
 
     def why(self, now: float) -> tuple[PriceStep, ...]:
         """How `at` came to its answer, in words."""
@@ -115,7 +122,7 @@ class PriceLine:
         if self.key.free:
             steps.append(PriceStep("self-hosted", not found, "this type of provider runs on your own machines: zero"))
         else:
-            steps.append(PriceStep("seed", not found and self.at(now) is not None, self._why_seed()))
+            steps.append(PriceStep("seed", not found and self.listed(now) is not None, self._why_seed()))
         return tuple(steps)
 
     def _why_seed(self) -> str:
@@ -130,12 +137,19 @@ class PriceLine:
             f"{header.source} {header.version} ({header.date}): {key.seed_provider}/{self._rows[0]}, found as {names}"
         )
 
+    def _read(self, now: float) -> None:
+        self._since = now // self._step * self._step
+        self._until = self._since + self._step
+        listed = self._listed = self._find(now)
+        self._price = listed if listed is not None and "tokens" in listed.measures else None
+
     def _find(self, now: float) -> Price | None:
         for override in reversed(self._overrides):
             if override.start <= now:
                 return override.price
         if self.key.free:
-            return Price(currency=self.key.currency, source="self-hosted", model=self.key.names[0], rates=_ZERO)
+            name = self.key.names[0]
+            return Price(self.key.currency, "self-hosted", name, rates=_ZERO, measures=BY_ANYTHING)
         if self._rows is None:
             return None
         model, rows = self._rows
@@ -150,6 +164,11 @@ class PriceBook:
         self._overrides = [read_override(index, one) for index, one in enumerate(overrides)]
         self._lines: dict[PriceKey, PriceLine] = {}
 
+    def replace(self, other: "PriceBook") -> None:
+        """The overrides of another book in place of these. Lines that somebody holds keep what they had."""
+        self._overrides = other._overrides
+        self._lines.clear()
+
     def line(self, key: PriceKey) -> PriceLine:
         """The line of a deployment; the same object for the same key."""
         found = self._lines.get(key)
@@ -159,9 +178,13 @@ class PriceBook:
             found = self._lines[key] = PriceLine(key, self._overrides_of(key), self._rows_of(key), self.seed)
         return found
 
+    def unkept(self, key: PriceKey) -> PriceLine:
+        """A line of its own, to be asked for other times than now: `line` gives what requests are priced by."""
+        return PriceLine(key, self._overrides_of(key), self._rows_of(key), self.seed)
+
     def quote(self, key: PriceKey, now: float) -> Price | None:
-        """The price at `now` (seconds since the epoch); None is Unpriced."""
-        return self.line(key).at(now)
+        """The price at `now` (seconds since the epoch), whatever it measures calls by; None where none is known."""
+        return self.line(key).listed(now)
 
     def _overrides_of(self, key: PriceKey) -> list[Override]:
         fitting = [one for one in self._overrides if one.account is None or one.account == key.account]
@@ -182,13 +205,15 @@ class PriceBook:
 
 
 def read_override(index: int, table: PriceSettings) -> Override:
-    """A [[prices]] table as a price. It needs `input`, or else `request` alone."""
+    """A [[prices]] table as a price. It needs `input`, a unit, or `request`; what is missing in it is ConfigError."""
     given = {ours: text for theirs, ours in _FIELDS.items() if (text := getattr(table, theirs)) is not None}
-    if "input" not in given and (given or table.request is None):
+    units, measures = _units_of(index, table)
+    if "input" in given:
+        measures |= {"tokens"}
+    elif given or not (measures or table.request is not None):
         raise ConfigError(
-            f"prices[{index}].input is missing: the price of {table.model!r} needs it, or `request` alone"
+            f"prices[{index}].input is missing: the price of {table.model!r} needs it, or a unit, or `request` alone"
         )
-    rates = rates_of({name: parse_nano(text) for name, text in given.items()}) if given else _ZERO
     day = table.effective_from
     return Override(
         account=table.provider,
@@ -198,8 +223,24 @@ def read_override(index: int, table: PriceSettings) -> Override:
             currency=table.currency,
             source="configuration",
             model=table.model,
-            rates=rates,
+            rates=rates_of({name: parse_nano(text) for name, text in given.items()}) if given else _ZERO,
             per_request=parse_nano(table.request) if table.request is not None else 0,
             effective_from=None if day is None else day.isoformat(),
+            units=units,
+            measures=measures or BY_ANYTHING,
         ),
     )
+
+
+def _units_of(index: int, table: PriceSettings) -> tuple[UnitRates | None, frozenset[Measure]]:
+    """The units that a table names, and what they measure."""
+    given = {name: text for name in SOLD_BY if (text := getattr(table, name)) is not None}
+    if table.image_kinds and "image" not in given:
+        raise ConfigError(
+            f"prices[{index}].image is missing: the price of {table.model!r} needs it for images of any other kind"
+        )
+    if not given:
+        return None, frozenset()
+    rates = {name: parse_nano(text) * SOLD_BY[name] for name, text in given.items()}
+    kinds = {kind.lower(): parse_nano(text) * SOLD_BY["image"] for kind, text in table.image_kinds.items()}
+    return UnitRates(**rates, image_kinds=kinds), frozenset(MEASURES[name] for name in given)

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from posthouse.billing.model import Price, Tier, rates_of
+from posthouse.billing.units import BY_TOKENS, MEASURES, UnitRates
 
 SEED_FILE: Final = Path(__file__).parent / "data" / "prices.json"
 _MAX_BYTES: Final = 8 << 20
@@ -31,9 +32,11 @@ class SeedTier(Struct):
 
 
 class SeedPrice(Struct):
-    """One row. It holds from the UTC day `start`, or daily between `from_` and `to` (UTC, HH:MM), or always."""
+    """One row. It holds from the UTC day `start`, or daily between `from_` and `to` (UTC, HH:MM), or always. `rates` is
+    empty where nothing is sold by tokens."""
 
-    rates: dict[str, int]
+    rates: dict[str, int] = {}
+    units: UnitRates | None = None
     tiers: list[SeedTier] = []
     per_request: int = 0
     start: str | None = None
@@ -116,14 +119,17 @@ class Seed:
 
     def price(self, model: str, row: SeedPrice) -> Price:
         header = self._file
+        sold = frozenset(measure for name, measure in MEASURES.items() if getattr(row.units, name, 0))
         return Price(
             currency=header.currency,
             source=f"{header.source} {header.version} ({header.date})",
             model=model,
-            rates=rates_of(row.rates),
+            rates=rates_of(row.rates or {"input": 0}),
             tiers=tuple(Tier(tier.above, rates_of(tier.rates)) for tier in row.tiers),
             per_request=row.per_request,
             effective_from=row.start,
+            units=row.units,
+            measures=sold | BY_TOKENS if row.rates else sold,
         )
 
     def _find(self, provider: str, name: str) -> SeedModel | None:

@@ -19,12 +19,13 @@ from posthouse.storage.rows import RequestRow
 from posthouse.storage.tables import entries, holds, requests
 
 GroupBy = Literal["key", "model", "day", "deployment", "account"]
+UNITS: Final = ("images", "audio_ms", "characters", "searches")
 GROUPS: Final[tuple[GroupBy, ...]] = ("key", "model", "day", "deployment", "account")
 MAX_PAGE: Final = 1000
 T = TypeVar("T")
 
-# What is summed for each group. `input_tokens` is all input, as `Usage.total_input` has it.
-_TOKENS: Final[dict[str, ColumnElement[int]]] = {
+# What is summed for each group, by the name in UsageRow. `input_tokens` is all input, as `Usage.total_input` has it.
+_SUMS: Final[dict[str, ColumnElement[int]]] = {
     "input_tokens": requests.c.input
     + requests.c.cache_read
     + requests.c.cache_write
@@ -33,6 +34,7 @@ _TOKENS: Final[dict[str, ColumnElement[int]]] = {
     + requests.c.image_input,
     "cached_input_tokens": requests.c.cache_read,
     "output_tokens": requests.c.output + requests.c.reasoning + requests.c.audio_output + requests.c.image_output,
+    **{name: requests.c[name] for name in UNITS},
 }
 _NO_SOURCE: Final = "none"
 
@@ -75,7 +77,7 @@ class UsageRow(Struct, frozen=True):
 
     A group that was charged in several currencies has a row for each; requests without a price or a cost are part of
     its only row, or have a row of their own (`currency` None) where it has several or none. `by_source` counts requests
-    by who counted their tokens, `none` where there were none.
+    by who counted, `none` where there was nothing. What is no token is summed for itself; `audio_ms` is milliseconds.
     """
 
     group: str
@@ -86,6 +88,10 @@ class UsageRow(Struct, frozen=True):
     cost: int
     currency: str | None
     by_source: dict[str, int]
+    images: int = 0
+    audio_ms: int = 0
+    characters: int = 0
+    searches: int = 0
 
 
 class EntryRow(Struct, frozen=True):
@@ -149,7 +155,7 @@ def usage(
             requests.c.currency,
             requests.c.usage_source,
             func.count().label("number"),
-            *(func.sum(column).label(label) for label, column in _TOKENS.items()),
+            *(func.sum(column).label(label) for label, column in _SUMS.items()),
             func.coalesce(func.sum(requests.c.cost), 0).label("cost"),
         )
         .where(*_within(span))
@@ -261,12 +267,10 @@ def _group_rows(name: str, rows: Iterable[Row[Any]]) -> list[UsageRow]:
             UsageRow(
                 group=name,
                 requests=sum(row.number for row in members),
-                input_tokens=sum(int(row.input_tokens) for row in members),
-                cached_input_tokens=sum(int(row.cached_input_tokens) for row in members),
-                output_tokens=sum(int(row.output_tokens) for row in members),
                 cost=sum(int(row.cost) for row in members),
                 currency=currency,
                 by_source=dict(sorted(sources.items())),
+                **{name: sum(int(getattr(row, name)) for row in members) for name in _SUMS},
             )
         )
     return result

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Select, func, or_, select
 
 from posthouse.billing.balances import DAY_MS, day_of
 from posthouse.billing.model import Problem, Verification
+from posthouse.core.usage import Usage
 from posthouse.storage.database import Database
 from posthouse.storage.tables import entries, holds, requests, spend
 
@@ -21,6 +22,8 @@ MAX_HOLD_SECONDS: Final = 3600.0
 
 _debit: Final = entries.alias("debit")
 _TO_DEBIT: Final = (_debit.c.hold_id == holds.c.id) & (_debit.c.leg == 0)
+# Tokens by class, and what is no token: every number of a record that a cost is made of.
+_COUNTS: Final = tuple(requests.c[name] for name in Usage.__struct_fields__ if name != "image_kind")
 
 
 class Check(Struct, frozen=True):
@@ -116,7 +119,7 @@ def _ends(oldest_ms: int) -> tuple[Check, ...]:
 
 
 def _records() -> tuple[Check, ...]:
-    """LEDGER-3: the record of a request says what its entries and its hold say."""
+    """LEDGER-3: the record of a request says what its entries and its hold say. LEDGER-7: its counts can be."""
     cost, debited = func.coalesce(requests.c.cost, 0), func.coalesce(_debit.c.amount, 0)
     source, entered = func.coalesce(requests.c.usage_source, ""), func.coalesce(_debit.c.usage_source, "")
     charged = _debit.c.amount.is_not(None)
@@ -126,6 +129,7 @@ def _records() -> tuple[Check, ...]:
         charged & (source != entered),
     )
     other_end = requests.c.hold_state.is_not(None) & (func.coalesce(holds.c.state, "") != requests.c.hold_state)
+    uncounted = requests.c.usage_source.is_(None) & or_(*(count != 0 for count in _COUNTS))
     to_debit = (_debit.c.hold_id == requests.c.id) & (_debit.c.leg == 0)
     return (
         Check(
@@ -149,6 +153,11 @@ def _records() -> tuple[Check, ...]:
             select(requests.c.id, requests.c.hold_state, holds.c.state)
             .select_from(requests.outerjoin(holds, holds.c.id == requests.c.id))
             .where(other_end),
+        ),
+        Check(
+            "LEDGER-7",
+            "a count of the record is negative, or there is one though nobody has counted (counted by {1})",
+            select(requests.c.id, requests.c.usage_source).where(or_(*(count < 0 for count in _COUNTS), uncounted)),
         ),
     )
 

@@ -1,0 +1,95 @@
+"""What is sold by other units than tokens: images, sound, characters and searches, and by what a price measures a call.
+
+Above: model (a Price has them). Below: core.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from posthouse.core.usage import Usage
+
+Measure = Literal["tokens", "images", "audio", "characters", "searches"]
+BY_TOKENS: Final[frozenset[Measure]] = frozenset({"tokens"})
+# A price for each call, or none at all: whatever a call consumes is paid with it.
+BY_ANYTHING: Final[frozenset[Measure]] = frozenset({"tokens", "images", "audio", "characters", "searches"})
+# The unit of a price (settings, seed, JSON) -> what it measures.
+MEASURES: Final[Mapping[str, Measure]] = {
+    "image": "images",
+    "audio_second": "audio",
+    "character": "characters",
+    "search": "searches",
+}
+# The unit -> what a price of one is multiplied by to be that of a million: characters are sold by it anyway.
+SOLD_BY: Final[Mapping[str, int]] = {
+    "image": 1_000_000,
+    "audio_second": 1_000_000,
+    "character": 1,
+    "search": 1_000_000,
+}
+
+
+class UnitRates(Struct, frozen=True):
+    """Nano-units for a million of each unit, as rates of tokens are: a second of sound may cost a fraction of one.
+
+    `image_kinds` are the images that cost something else than `image`, by size and quality (`1024x1024/high`), by size
+    or by quality. `least_audio_ms` is what sound is charged for at least where there is any: some vendors charge each
+    call for ten seconds.
+    """
+
+    image: int = 0
+    audio_second: int = 0
+    character: int = 0
+    search: int = 0
+    image_kinds: Mapping[str, int] = {}
+    least_audio_ms: int = 0
+
+    def of_image(self, kind: str) -> int:
+        """The rate of images of a kind, as `core.media.kind_of_image` has it; of any other kind, `image`."""
+        kinds = self.image_kinds
+        if not kinds:
+            return self.image
+        size, _, quality = kind.partition("/")
+        for name in (kind, size, quality):
+            if name in kinds:
+                return kinds[name]
+        return self.image
+
+    def most_of_image(self, kind: str) -> int:
+        """The rate of the dearest images that a request may get which asks for this kind: what it leaves open, the
+        model chooses."""
+        size, _, quality = kind.partition("/")
+        return self.of_image(kind) if size and quality else max(self.image, *self.image_kinds.values(), 0)
+
+    def thousandths(self, usage: Usage, image: int) -> int:
+        """What the units of a usage cost, in 10^-9 of a nano-unit, with `image` as the rate of its images."""
+        counted = usage.images * image + usage.characters * self.character + usage.searches * self.search
+        sound = usage.audio_ms
+        if 0 < sound < self.least_audio_ms:
+            sound = self.least_audio_ms
+        return counted * 1000 + sound * self.audio_second
+
+    @property
+    def free(self) -> bool:
+        return not (self.image or self.audio_second or self.character or self.search or any(self.image_kinds.values()))
+
+
+def measures_of(usage: Usage) -> frozenset[Measure]:
+    """By what a call that consumed this can be charged; empty where nothing was consumed.
+
+    Where images were made, tokens measure them only if there are some of output: those of the prompt alone say nothing
+    of what was made.
+    """
+    found: set[Measure] = set()
+    if usage.total_output if usage.images else usage.total:
+        found.add("tokens")
+    if usage.images:
+        found.add("images")
+    if usage.audio_ms:
+        found.add("audio")
+    if usage.characters:
+        found.add("characters")
+    if usage.searches:
+        found.add("searches")
+    return frozenset(found)
