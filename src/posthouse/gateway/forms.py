@@ -25,4 +25,4 @@ def explanation_to_json(deployment: Deployment, book: PriceBook, now: float) -> 
     """`steps` are the places that were asked, in their order; one is `taken`, or none where the model is Unpriced."""
     line = book.line(price_key(deployment))
     steps = [msgspec.structs.asdict(step) for step in line.why(now)]
-    return {**priced_to_json(deployment, line.at(now)), "steps": steps}
+    return {**priced_to_json(deployment, line.listed(now)), "steps": steps}

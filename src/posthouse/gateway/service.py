@@ -11,56 +11,36 @@ The rules of what is charged when are docs/billing.md. Above: the faces. Nobody 
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine
 from typing import Final
 
-from msgspec import Struct
-
-from posthouse.billing.estimate import TokenCounter, reserve_of, rough_input_tokens
-from posthouse.billing.ledger import Ledger
-from posthouse.core.errors import Forbidden, PosthouseError, Unavailable, UpstreamFailure
+from posthouse.billing.estimate import rough_input_tokens
+from posthouse.core.caller import Caller
+from posthouse.core.errors import PosthouseError, Unavailable, UpstreamFailure
 from posthouse.core.money import format_nano
+from posthouse.core.requests import ModelRequest, Operation
 from posthouse.core.usage import Usage, UsageSource
 from posthouse.dialects.errors import DialectError
-from posthouse.dialects.openai_chat_stream import ChatStream, usage_chunk
-from posthouse.dialects.openai_chat_whole import whole_text
+from posthouse.dialects.streams import AnswerStream
+from posthouse.gateway.admission import Admission, GatewayParts, forbidden
+from posthouse.gateway.dropped import dropped_line
 from posthouse.gateway.model import Answer, Call, GatewayOptions
-from posthouse.gateway.passage import Ledgers, Outcome, Passage
-from posthouse.gateway.pricing import Pricing
-from posthouse.limits.model import LimitReached
-from posthouse.limits.service import Limiter
-from posthouse.providers.call import Reply, failure_in_stream
-from posthouse.routing.model import Candidate
-from posthouse.routing.service import Router
+from posthouse.gateway.passage import Outcome, Passage
+from posthouse.providers.reply import Reply, failure_in_stream
 from posthouse.storage.rows import EndedBy
 from posthouse.upstream.model import UpstreamResponse
 
 logger = logging.getLogger("posthouse.gateway")
 
-# A caller that names no cap is admitted with what its budget has left, if that covers its input and this many tokens.
-_LEAST_OUTPUT: Final = 64
 _LEFT: Final = Outcome(status=499, error="client_left", ended_by="client")
 _FAULT: Final = Outcome(status=500, error="internal_error", ended_by="error")
-
-
-class GatewayParts(Struct, eq=False):
-    """What the spine is made of."""
-
-    limiter: Limiter
-    ledger: Ledger
-    pricing: Pricing
-    router: Router
-    counter: TokenCounter
-    ledgers: Ledgers
 
 
 class Gateway:
     """One per process. `closing()` waits for settlements that are still being counted."""
 
     def __init__(self, parts: GatewayParts, options: GatewayOptions) -> None:
-        self._limiter = parts.limiter
-        self._ledger = parts.ledger
-        self._pricing = parts.pricing
+        self._admit = Admission(parts, options.default_output).admit
         self._router = parts.router
         self._counter = parts.counter
         self._ledgers = parts.ledgers
@@ -93,78 +73,38 @@ class Gateway:
         passage.first_at = reply.first_at
         if reply.stream is not None:
             self._make_durable(passage, reply)
-            return Answer(self._headers(passage), events=self._watch(passage, reply))
+            headers = self._headers(passage, reply)
+            return Answer(headers, events=self._watch(passage, reply), stream=reply.stream, kind=reply.kind)
         await self._settle_whole(passage, reply)
-        return Answer(self._headers(passage), body=reply.body)
+        return Answer(self._headers(passage, reply), body=reply.body, kind=reply.kind)
+
+    async def passes(self, request: ModelRequest) -> bool:
+        """Whether a provider of this model speaks the request's dialect. Raises NotFound."""
+        candidates = await self._router.catalog.resolve(request.model)
+        wires = [one.prepared[request.operation].wire for one in candidates if request.operation in one.prepared]
+        return request.operation in wires
+
+    def offering(self, operation: Operation) -> list[str]:
+        """The names of models that some provider has this operation for, as they are listed."""
+        catalog = self._router.catalog
+        return [
+            model.id
+            for model in catalog.listed()
+            if any(operation in one.prepared for one in catalog.candidates(model.id))
+        ]
+
+    async def count_tokens(self, caller: Caller, request: ModelRequest) -> int:
+        """Tokens of input, counted here with the vocabulary of the model's family; no provider is asked and nothing is
+        charged. Raises NotFound, Forbidden."""
+        candidates = await self._router.catalog.resolve(request.model)
+        if not caller.may_use(request.model):
+            raise forbidden(request.model)
+        return await self._counter.count_request(request, candidates[0].deployment.upstream_model)
 
     async def closing(self, timeout: float) -> None:
         """Waits until what was left by clients has been counted and settled."""
         if self._finishing:
             await asyncio.wait(self._finishing, timeout=timeout)
-
-    # Admission
-
-    def _admit(self, passage: Passage) -> Sequence[Candidate]:
-        """Scope, limits, budget: all of them or nothing is taken."""
-        call = passage.call
-        request = call.request
-        if not call.caller.may_use(request.model):
-            raise Forbidden(
-                f"This key may not use the model {request.model[:200]!r}.", param="model", code="model_not_allowed"
-            )
-        plan = self._router.plan(request.model, request.operation, asyncio.get_running_loop().time())
-        passage.planned = True
-        rough = rough_input_tokens(request)
-        output = 0 if request.operation == "embeddings" else self._output_cap(call, rough)
-        try:
-            passage.grant = self._limiter.admit(call.caller, rough + output)
-        except LimitReached as error:
-            self._telemetry.rejected(error.scope, error.dimension)
-            raise
-        plan = self._priced(passage, plan)
-        reserve = least = None
-        for candidate in plan:
-            price = passage.prices[candidate.deployment.id]
-            if price is not None:
-                most = reserve_of(price, rough, output)
-                if reserve is None or most.nano > reserve.nano:
-                    reserve = most
-                    if request.max_output is None and call.caller.has_budget:
-                        least = reserve_of(price, rough, min(output, _LEAST_OUTPUT)).nano
-        passage.hold = self._ledger.hold(call.caller, call.id, request.model, reserve, least)
-        self._journal.flush_soon()
-        return plan
-
-    def _output_cap(self, call: Call, rough: int) -> int:
-        """Tokens of output to charge ahead: what the caller allows, else the default, but no more than its limits could
-        ever let through: a small limit must not refuse a caller that names no cap."""
-        request = call.request
-        if request.max_output is not None:
-            return request.max_output * request.choices
-        cap = self._options.default_output * request.choices
-        for subject in call.caller.subjects:
-            tpm = subject.limits.tpm
-            if tpm is not None and rough + cap > tpm:
-                cap = max(0, tpm - rough)
-        return cap
-
-    def _priced(self, passage: Passage, plan: Sequence[Candidate]) -> Sequence[Candidate]:
-        """Notes the price of every candidate, and leaves out those that must not serve this caller: without a price, or
-        in another currency than its budget's. Raises what stands in the way where none is left."""
-        now = passage.began
-        call = passage.call
-        prices = passage.prices
-        kept: list[Candidate] = []
-        refusal = None
-        for candidate in plan:
-            price = prices[candidate.deployment.id] = self._pricing.at(candidate.deployment, now)
-            refusal = self._ledger.refusal(call.caller, call.request.model, price)
-            if refusal is None:
-                kept.append(candidate)
-        if kept:
-            return kept
-        assert refusal is not None  # a plan is never empty
-        raise refusal
 
     # Whole answers
 
@@ -175,13 +115,13 @@ class Gateway:
         source: UsageSource = "provider"
         if usage is None:
             source = "estimated"
-            chat = passage.call.request.operation == "chat.completions"
-            text = whole_text(reply.body).text if chat else ""
             try:
-                usage = await self._counted(passage, text)
+                usage = await self._counted(passage, reply.text)
             except asyncio.CancelledError:
-                self._finish_later(self._count_and_settle(passage, text, _LEFT))
+                self._finish_later(self._count_and_settle(passage, reply.text, _LEFT))
                 raise
+            if reply.write is not None:
+                reply.body = reply.write(usage)
         passage.settle(usage, source)
         self._journal.flush()
 
@@ -226,16 +166,12 @@ class Gateway:
             if not passage.ended:
                 self._left_streaming(passage, stream, response, _how(error))
             raise
-        if source != "provider" and passage.call.request.include_usage:
-            yield (
-                usage_chunk(usage, stream.id or passage.call.id, passage.call.request.model, int(passage.began))
-                + stream.tail()
-            )
-        else:
-            yield stream.tail()
+        last = stream.end(usage, source != "provider")
+        if last:
+            yield last
 
     async def _conclude(
-        self, passage: Passage, stream: ChatStream, failure: UpstreamFailure | None
+        self, passage: Passage, stream: AnswerStream, failure: UpstreamFailure | None
     ) -> tuple[Usage, UsageSource]:
         """Settles a stream that has ended; raises what was wrong with it."""
         usage, source = await self._usage_of(passage, stream)
@@ -249,7 +185,7 @@ class Gateway:
         self._journal.flush()
         raise failure
 
-    def _fault(self, passage: Passage, stream: ChatStream) -> UpstreamFailure | None:
+    def _fault(self, passage: Passage, stream: AnswerStream) -> UpstreamFailure | None:
         """What was wrong with a stream that has ended, None where it is whole."""
         if stream.error is not None:
             candidate = passage.trace.candidate
@@ -259,7 +195,7 @@ class Gateway:
             return UpstreamFailure("server", "The provider's stream ended before the answer was finished.")
         return None
 
-    async def _usage_of(self, passage: Passage, stream: ChatStream) -> tuple[Usage, UsageSource]:
+    async def _usage_of(self, passage: Passage, stream: AnswerStream) -> tuple[Usage, UsageSource]:
         if stream.usage is not None:
             return stream.usage, "provider"
         return await self._counted(passage, stream.emitted().text), "estimated"
@@ -267,18 +203,21 @@ class Gateway:
     # Clients that leave
 
     def _left_waiting(self, passage: Passage, outcome: Outcome) -> None:
-        """Nothing has come yet. If a provider was asked, it has read the prompt: that is charged, counted by us."""
+        """Nothing has come yet. If a provider was asked, it has read the prompt: that is charged, counted by us. Of
+        half a form with a file nobody makes anything."""
         if passage.ended:
             return
         self._telemetry.aborted("client")
-        if passage.hold is None or not passage.trace.asking:
+        upload = passage.call.request.upload
+        half = upload is not None and not upload.sent
+        if passage.hold is None or not passage.trace.asking or half:
             passage.release(outcome)
             self._journal.flush()
         else:
             self._finish_later(self._count_and_settle(passage, "", outcome))
 
     def _left_streaming(
-        self, passage: Passage, stream: ChatStream, response: UpstreamResponse, outcome: Outcome
+        self, passage: Passage, stream: AnswerStream, response: UpstreamResponse, outcome: Outcome
     ) -> None:
         """The provider is cancelled at once (or read to its end, where the deployment says so), then what was streamed
         is settled."""
@@ -295,7 +234,7 @@ class Gateway:
         else:
             self._finish_later(self._count_and_settle(passage, stream.emitted().text, outcome))
 
-    async def _drain(self, passage: Passage, stream: ChatStream, response: UpstreamResponse) -> None:
+    async def _drain(self, passage: Passage, stream: AnswerStream, response: UpstreamResponse) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + self._options.drain_seconds
         try:
@@ -320,11 +259,13 @@ class Gateway:
         self._journal.flush()
 
     async def _counted(self, passage: Passage, text: str) -> Usage:
-        """Usage counted by us, with the vocabulary of the model that answered."""
+        """Usage counted by us, with the vocabulary of the model that answered; where one is said, what was expected."""
         candidate = passage.trace.candidate
         assert candidate is not None
         model = candidate.deployment.upstream_model
         request = passage.call.request
+        if request.expected is not None:
+            return request.expected
         try:
             prompt = await self._counter.count_request(request, model)
             output = await self._counter.count(text, model) if text else 0
@@ -345,7 +286,7 @@ class Gateway:
 
     # Answer headers
 
-    def _headers(self, passage: Passage) -> bytes:
+    def _headers(self, passage: Passage, reply: Reply) -> bytes:
         candidate = passage.trace.candidate
         assert candidate is not None
         lines = candidate.head + b"x-posthouse-attempts: %d\r\n" % passage.trace.attempts
@@ -357,6 +298,8 @@ class Gateway:
                 format_nano(cost.nano).encode(),
                 cost.currency.encode(),
             )
+        if reply.dropped:
+            lines += dropped_line(reply.dropped)
         return lines
 
 

@@ -8,10 +8,11 @@ import asyncio
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from posthouse.core.errors import FailureKind, NotFound, PosthouseError, UpstreamFailure
 from posthouse.providers.failures import failure_of
-from posthouse.providers.prepare import address, header_block
+from posthouse.providers.prepare import address, header_block, wires_of
 from posthouse.routing.catalog import models_at
 from posthouse.routing.model import Offer
 from posthouse.upstream.model import UpstreamRequest
@@ -44,7 +45,18 @@ class ProviderCheck(Struct, frozen=True):
 
 
 async def check_provider(offer: Offer) -> ProviderCheck:
-    """Never raises for what a provider or its settings do; at most 10 s."""
+    """Never raises for what a provider or its settings do; at most 10 s. With several credentials all are checked: the
+    first that is not taken is told of."""
+    if not offer.others:
+        return await _check(offer)
+    checks = await asyncio.gather(*(_check(one) for one in offer.each()))
+    for number, check in enumerate(checks, 1):
+        if not check.ok:
+            return replace(check, problem=f"credential {number} of {len(checks)}: {check.problem}")
+    return checks[0]
+
+
+async def _check(offer: Offer) -> ProviderCheck:
     loop = asyncio.get_running_loop()
     began = loop.time()
     models: int | None = None
@@ -77,10 +89,11 @@ async def check_provider(offer: Offer) -> ProviderCheck:
 
 
 async def _knock(offer: Offer) -> None:
-    """A chat request with an empty body: whoever refuses it as a bad request has taken the credential."""
+    """A request with an empty body: whoever refuses it as a bad request has taken the credential."""
     account = offer.account
     model = offer.models[0].upstream if offer.models else ""
-    origin, target = address(account, "chat.completions", model)
+    wires = wires_of(account)
+    origin, target = address(account, wires[0] if wires else "chat.completions", model)
     request = UpstreamRequest(
         pool=account.name,
         origin=origin,

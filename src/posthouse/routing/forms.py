@@ -5,15 +5,14 @@ from typing import Any
 
 import msgspec
 
-from posthouse.core.errors import FailureKind
-from posthouse.core.requests import Operation
+from posthouse.providers.prepare import wires_of
 from posthouse.routing.catalog import Catalog
 from posthouse.routing.check import ProviderCheck
+from posthouse.routing.health import Place, Trouble
 from posthouse.routing.model import Candidate, Listed, Offer
 from posthouse.settings.secret import mask_url
 
-# As `Health.report` gives it: (deployment, operation) -> (last failure, failures in a row, seconds it still cools).
-Report = Mapping[tuple[str, Operation], tuple[FailureKind | None, int, float]]
+Report = Mapping[Place, Trouble]  # as `Health.report` gives it
 
 
 def offer_to_json(offer: Offer) -> dict[str, Any]:
@@ -25,12 +24,15 @@ def offer_to_json(offer: Offer) -> dict[str, Any]:
         "type": row.name,
         "title": row.title,
         "base_url": None if row.transport is not None else mask_url(account.base_url),
+        "credentials": 0 if account.credential is None else 1 + len(offer.others),
         "credential": "set" if account.credential is not None else "not needed" if row.auth == "none" else "missing",
         "proxy": None if account.proxy is None else mask_url(account.proxy),
+        "wires": list(wires_of(account)),
         "models": None if offer.models is None else [model.name for model in offer.models],
         "priority": offer.priority,
         "weight": offer.weight,
         "on_disconnect": account.on_disconnect,
+        "passthrough": account.passthrough,
     }
 
 
@@ -41,9 +43,9 @@ def provider_to_json(offer: Offer, catalog: Catalog, report: Report) -> dict[str
     served = [c.deployment.id for c in catalog.deployments() if c.deployment.account.name == name]
     problem = catalog.problems.get(name)
     cooling = [
-        {"deployment": deployment, "operation": operation, **trouble_to_json(trouble)}
-        for (deployment, operation), trouble in sorted(report.items())
-        if deployment in served and trouble[2] > 0
+        {**place._asdict(), "credential": place.credential or None, **trouble_to_json(trouble)}
+        for place, trouble in sorted(report.items())
+        if place.deployment in served and trouble.state != "failing"
     ]
     state = "cooling" if cooling else "unlisted" if problem else "ok" if served else "idle"
     return {**offer_to_json(offer), "state": state, "problem": problem, "deployments": len(served), "cooling": cooling}
@@ -59,26 +61,35 @@ def model_to_json(listed: Listed, catalog: Catalog, report: Report) -> dict[str,
 
 
 def candidate_to_json(candidate: Candidate, report: Report) -> dict[str, Any]:
-    """`troubles` holds the operations that failed since they last answered."""
+    """`troubles` holds the operations that failed since they last answered. `credential` is the number of the one that
+    is used, null where the account has one only."""
     deployment = candidate.deployment
+    mine = [
+        (place.operation, trouble)
+        for place, trouble in sorted(report.items())
+        if place.deployment == deployment.id and place.credential in (0, candidate.credential)
+    ]
     return {
         "deployment": deployment.id,
+        "credential": candidate.credential or None,
         "provider": deployment.account.name,
         "upstream_model": deployment.upstream_model,
         "rank": list(candidate.rank),
         "weight": candidate.weight,
+        "after": candidate.after,
         "operations": sorted(candidate.prepared),
-        "troubles": {
-            operation: trouble_to_json(trouble)
-            for (name, operation), trouble in sorted(report.items())
-            if name == deployment.id
-        },
+        "troubles": {operation: trouble_to_json(trouble) for operation, trouble in mine},
     }
 
 
-def trouble_to_json(trouble: tuple[FailureKind | None, int, float]) -> dict[str, Any]:
-    kind, failures, seconds = trouble
-    return {"kind": kind, "failures": failures, "cooling_seconds": round(seconds, 1)}
+def trouble_to_json(trouble: Trouble) -> dict[str, Any]:
+    """`state`: `failing` (it does not cool yet), `cooling`, `waiting` for a request that probes it, `probing`."""
+    return {
+        "state": trouble.state,
+        "kind": trouble.kind,
+        "failures": trouble.failures,
+        "cooling_seconds": round(trouble.seconds, 1),
+    }
 
 
 def check_to_json(name: str, check: ProviderCheck) -> dict[str, Any]:

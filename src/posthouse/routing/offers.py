@@ -9,11 +9,22 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace
+
 from posthouse.core.errors import ConfigError
 from posthouse.providers.model import Provider, ProviderAccount
 from posthouse.providers.registry import Registry
 from posthouse.routing.model import ModelName, ModelRoute, Offer
-from posthouse.settings import ProviderSettings, RouteSettings, Settings, UpstreamSettings, WellKnown, credentials_from
+from posthouse.settings import (
+    Loaded,
+    Problem,
+    ProviderSettings,
+    RouteSettings,
+    Settings,
+    UpstreamSettings,
+    WellKnown,
+    credentials_from,
+)
 from posthouse.upstream.model import Timeouts, Transport
 
 _PROBE_SECONDS: Final = 0.3
@@ -36,8 +47,34 @@ def from_environment(
 
 
 def offers_of(providers: Sequence[ProviderSettings], registry: Registry, transport: Transport) -> tuple[Offer, ...]:
-    """One offer each. ConfigError names the provider whose settings cannot stand."""
+    """One offer each. ConfigError names the provider whose settings cannot stand, and in `param` the key."""
+    for index, settings in enumerate(providers):
+        wrong = problem_of(settings, registry)
+        if wrong is not None:
+            raise ConfigError(f"{settings.name!r}: {wrong[1]}", param=f"providers[{index}].{wrong[0]}")
     return tuple(_offer(settings, registry, transport) for settings in providers)
+
+
+def problem_of(settings: ProviderSettings, registry: Registry) -> tuple[str, str] | None:
+    """The key that is missing to a provider of a known type, and why it is needed."""
+    row = registry.get(settings.type)
+    if settings.base_url is None and row.base_url is None:
+        return "base_url", f"the type {settings.type!r} needs a base_url"
+    if settings.credential is None and not settings.credentials and row.auth != "none":
+        return "credential", f"a credential is missing{f', such as env:{row.env[0]}' if row.env else ''}"
+    return None
+
+
+def missing_in(loaded: Loaded, registry: Registry) -> list[Problem]:
+    """What `offers_of` would refuse, all of it."""
+    found = []
+    for index, settings in enumerate(loaded.settings.providers):
+        wrong = problem_of(settings, registry) if settings.type in registry.by_name else None
+        if wrong is not None:
+            found.append(
+                Problem("error", loaded.where(("providers", index)), f"providers[{index}].{wrong[0]}", wrong[1])
+            )
+    return found
 
 
 async def find_offers(settings: Settings, registry: Registry, transport: Transport) -> tuple[Offer, ...]:
@@ -49,15 +86,7 @@ async def find_offers(settings: Settings, registry: Registry, transport: Transpo
 
 
 def routes_of(routes: Sequence[RouteSettings]) -> tuple[ModelRoute, ...]:
-    """ConfigError for a strategy that there is not yet."""
-    made = []
-    for route in routes:
-        if route.strategy not in ("priority", "weighted"):
-            raise ConfigError(
-                f"routes: {route.name!r}: the strategy {route.strategy!r} is not built yet; use priority or weighted."
-            )
-        made.append(ModelRoute(route.name, route.models, route.strategy))
-    return tuple(made)
+    return tuple(ModelRoute(route.name, route.models, route.strategy, route.fallbacks) for route in routes)
 
 
 def built_in(row: Provider, transport: Transport) -> Offer:
@@ -91,26 +120,25 @@ async def _listens(url: str) -> bool:
 def _offer(settings: ProviderSettings, registry: Registry, transport: Transport) -> Offer:
     row = registry.get(settings.type)
     base_url = settings.base_url or row.base_url
-    if base_url is None:
-        raise ConfigError(f"providers: {settings.name!r}: the type {settings.type!r} needs a base_url.")
-    credential = settings.credential.reveal() if settings.credential is not None else None
-    if credential is None and row.auth != "none":
-        hint = f", such as env:{row.env[0]}" if row.env else ""
-        raise ConfigError(f"providers: {settings.name!r}: a credential is missing{hint}.")
+    assert base_url is not None  # `problem_of` has looked
+    secrets = settings.credentials or (() if settings.credential is None else (settings.credential,))
     timeout = settings.timeout
     account = ProviderAccount(
         name=settings.name,
         row=row,
         base_url=base_url,
-        credential=credential,
+        credential=secrets[0].reveal() if secrets else None,
         proxy=settings.proxy.reveal() if settings.proxy is not None else None,
         timeouts=Timeouts(timeout.connect, timeout.first_byte, timeout.idle, timeout.total),
         on_disconnect=settings.on_disconnect,
         headers=tuple((name, value.reveal()) for name, value in settings.headers.items()),
         api_version=settings.api_version,
+        wires=settings.wires,
+        passthrough=settings.passthrough,
     )
     models = None
     if settings.models is not None:
         models = tuple(ModelName(model.name, model.upstream) for model in settings.models)
     made = transport if row.transport is None else row.transport()
-    return Offer(account, models, made, settings.priority, settings.weight)
+    others = tuple(replace(account, credential=secret.reveal()) for secret in secrets[1:])
+    return Offer(account, models, made, settings.priority, settings.weight, others)

@@ -1,0 +1,147 @@
+"""Admission: who may serve a request, what is taken for it from limits and budgets, all of it or nothing.
+
+Above: `service.py`. Below: accounts' Caller, routing's plan, limits, billing. Nothing here awaits anything: between the
+comparison with a budget and the reservation nothing can come.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from posthouse.billing.estimate import TokenCounter, reserve_for, reserve_of, rough_input_tokens
+from posthouse.billing.ledger import Ledger
+from posthouse.core.errors import Forbidden
+from posthouse.gateway.dropped import strictly
+from posthouse.gateway.model import Call
+from posthouse.gateway.passage import Ledgers, Passage
+from posthouse.gateway.pricing import Pricing, estimates
+from posthouse.limits.model import LimitReached
+from posthouse.limits.service import Limiter
+from posthouse.routing.decision import PassedOver
+from posthouse.routing.model import Candidate, can_serve
+from posthouse.routing.service import Router
+
+# A caller that names no cap is admitted with what its budget has left, if that covers its input and this many tokens.
+_LEAST_OUTPUT: Final = 64
+# The ledger's refusals, as a decision has them.
+_REASONS: Final[dict[str | None, PassedOver]] = {
+    "model_unpriced": "model_unpriced",
+    "currency_mismatch": "currency_mismatch",
+}
+
+
+class GatewayParts(Struct, eq=False):
+    """What the spine is made of."""
+
+    limiter: Limiter
+    ledger: Ledger
+    pricing: Pricing
+    router: Router
+    counter: TokenCounter
+    ledgers: Ledgers
+
+
+class Admission:
+    """`default_output`: tokens to reserve where the caller set no cap."""
+
+    def __init__(self, parts: GatewayParts, default_output: int) -> None:
+        self._limiter = parts.limiter
+        self._ledger = parts.ledger
+        self._pricing = parts.pricing
+        self._router = parts.router
+        self._journal = parts.ledgers.journal
+        self._telemetry = parts.ledgers.telemetry
+        self._default_output = default_output
+
+    def admit(self, passage: Passage) -> Sequence[Candidate]:
+        """Scope, limits, budget: all of them or nothing is taken."""
+        call = passage.call
+        request = call.request
+        if not call.caller.may_use(request.model):
+            raise forbidden(request.model)
+        plan = self._router.planner.plan(request, asyncio.get_running_loop().time(), passage.trace)
+        passage.planned = True
+        if call.strict:
+            plan = self._strictly(passage, plan)
+        expected = request.expected
+        if expected is None:
+            rough = rough_input_tokens(request)
+            output = 0 if request.operation == "embeddings" else self._output_cap(call, rough)
+        else:
+            rough = expected.total_input
+            output = _passable(call, rough, expected.total_output)
+        try:
+            passage.grant = self._limiter.admit(call.caller, rough + output)
+        except LimitReached as error:
+            self._telemetry.rejected(error.scope, error.dimension)
+            raise
+        plan = self._priced(passage, plan)
+        if len(plan) > 1 and self._router.catalog.strategy(request.model) == "cheapest":
+            costs = estimates([passage.prices[one.deployment.id] for one in plan], rough, output, expected)
+            now = asyncio.get_running_loop().time()
+            plan = self._router.planner.cheapest_first(plan, costs, request.operation, now, passage.trace)
+        reserve = least = None
+        for candidate in plan:
+            price = passage.prices[candidate.deployment.id]
+            if price is not None:
+                most = reserve_of(price, rough, output) if expected is None else reserve_for(price, expected)
+                if reserve is None or most.nano > reserve.nano:
+                    reserve = most
+                    if request.max_output is None and expected is None and call.caller.has_budget:
+                        least = reserve_of(price, rough, min(output, _LEAST_OUTPUT)).nano
+        passage.hold = self._ledger.hold(call.caller, call.id, request.model, reserve, least)
+        self._journal.flush_soon()
+        return plan
+
+    def _strictly(self, passage: Passage, plan: Sequence[Candidate]) -> Sequence[Candidate]:
+        kept = strictly(plan, passage.call.request)
+        if passage.trace.decision is not None:
+            passed_over = [candidate for candidate in plan if candidate not in kept]
+            passage.trace.decision.pass_over(passed_over, "unsupported_parameter")
+        return kept
+
+    def _output_cap(self, call: Call, rough: int) -> int:
+        """Tokens of output to charge ahead: what the caller allows, else the default, but no more than its limits could
+        ever let through: a small limit must not refuse a caller that names no cap."""
+        request = call.request
+        if request.max_output is not None:
+            return request.max_output * request.choices
+        return _passable(call, rough, self._default_output * request.choices)
+
+    def _priced(self, passage: Passage, plan: Sequence[Candidate]) -> Sequence[Candidate]:
+        """Notes the price of every candidate, and leaves out those that must not serve this caller: without a price, or
+        in another currency than its budget's. Raises what stands in the way where none is left."""
+        now = passage.began
+        call = passage.call
+        prices = passage.prices
+        kept: list[Candidate] = []
+        refusal = None
+        price_of = self._pricing.at if call.request.expected is None else self._pricing.of(call.request.expected)
+        for candidate in plan:
+            price = prices[candidate.deployment.id] = price_of(candidate.deployment, now)
+            wrong = self._ledger.refusal(call.caller, call.request.model, price)
+            if wrong is None:
+                kept.append(candidate)
+            else:
+                refusal = refusal or wrong
+                if passage.trace.decision is not None:
+                    passage.trace.decision.pass_over([candidate], _REASONS[wrong.code])
+        if can_serve(kept):
+            return kept
+        assert refusal is not None  # a plan is never empty
+        raise refusal
+
+
+def _passable(call: Call, rough: int, output: int) -> int:
+    """Tokens of output, but no more than the caller's limits could ever let through beside this input."""
+    for subject in call.caller.subjects:
+        tpm = subject.limits.tpm
+        if tpm is not None and rough + output > tpm:
+            output = max(0, tpm - rough)
+    return output
+
+
+def forbidden(model: str) -> Forbidden:
+    return Forbidden(f"This key may not use the model {model[:200]!r}.", param="model", code="model_not_allowed")
