@@ -11,40 +11,44 @@ import contextlib
 import gc
 import logging
 import pkgutil
-import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from uvicorn.config import Config
-from uvicorn.server import Server
-
 from posthouse.accounts.service import Directory
+from posthouse.api.anthropic import AnthropicFace
 from posthouse.api.asgi import Application, Bridge
+from posthouse.api.asking import Asker
 from posthouse.api.exchange import Exchange, Route
-from posthouse.api.house import ProtocolOptions
+from posthouse.api.gemini import GeminiFace
+from posthouse.api.listening import HouseServer, make_server, protocol_options
+from posthouse.api.models import ModelLists
 from posthouse.api.openai import OpenAIFace
 from posthouse.api.pages import Pages
-from posthouse.api.protocol import ServerProtocol
+from posthouse.api.passing import PassingFace
 from posthouse.api.server import FrontDoor, keep_time
 from posthouse.api.services import Services
+from posthouse.api.sockets import Sockets
 from posthouse.billing.estimate import TokenCounter
 from posthouse.billing.ledger import Ledger
 from posthouse.billing.prices import PriceBook
 from posthouse.core.errors import ConfigError, PosthouseError
 from posthouse.core.ids import IdMaker
+from posthouse.gateway.admission import GatewayParts
+from posthouse.gateway.configuration import Configuration, Running, routing_options
 from posthouse.gateway.model import GatewayOptions
 from posthouse.gateway.passage import Ledgers
 from posthouse.gateway.pricing import Pricing
-from posthouse.gateway.service import Gateway, GatewayParts
+from posthouse.gateway.raw import RawDoor
+from posthouse.gateway.service import Gateway
 from posthouse.limits.service import Limiter
 from posthouse.providers.registry import Registry
 from posthouse.providers.registry import load as load_registry
 from posthouse.routing.catalog import Catalog
-from posthouse.routing.model import RoutingOptions
+from posthouse.routing.model import Offer
 from posthouse.routing.offers import find_offers, from_environment, routes_of
 from posthouse.routing.service import Router
 from posthouse.settings import Loaded, Settings
@@ -72,7 +76,8 @@ class Posthouse:
         self.registry = load_registry()
         for problem in self.registry.problems:
             logger.error("%s", problem)
-        self.loaded = loaded = complete(loaded, environ, self.registry)
+        self._loaded = loaded = complete(loaded, environ, self.registry)
+        self._environ = environ
         self.settings = settings = loaded.settings
         storage = settings.storage
         self.database = open_database(settings)
@@ -89,12 +94,17 @@ class Posthouse:
         self.client: UpstreamClient | None = None
         self.prices = PriceBook(settings.prices)
         self.pricing = Pricing(self.prices)
-        self.door = FrontDoor(_protocol_options(settings), self.directory, self, self.ids, settings.server.cors_origins)
+        self.door = FrontDoor(
+            protocol_options(settings.server), self.directory, self, self.ids, settings.server.cors_origins
+        )
         self.catalog: Catalog | None = None
         self.gateway: Gateway | None = None
+        self.raw: RawDoor | None = None
         self.router: Router | None = None
-        self.server: Server | None = None
+        self.configuration: Configuration | None = None
+        self.server: HouseServer | None = None
         self._draining = False
+        self._reloads: set[asyncio.Task[None]] = set()
         self._control: Application | None = None
         self._control_lock = threading.Lock()
 
@@ -105,20 +115,14 @@ class Posthouse:
         settings = self.settings
         await asyncio.to_thread(self.journal.start)
         self.client = make_client(settings)
-        offers = await find_offers(settings, self.registry, self.client)
+        try:
+            offers = await self._offers_of(settings)
+        except ConfigError as error:
+            raise self._loaded.located(error) from None
         self.catalog = Catalog(offers, routes_of(settings.routes), int(time.time()))
-        routing = settings.routing
-        self.router = Router(
-            self.catalog,
-            RoutingOptions(
-                max_attempts=routing.max_attempts,
-                deadline=routing.deadline,
-                backoff=routing.backoff_base,
-                backoff_max=routing.backoff_max,
-                cooldown=routing.cooldown,
-            ),
-            self.telemetry,
-        )
+        self.router = Router(self.catalog, routing_options(settings.routing), self.telemetry)
+        running = Running(self.router, self.prices, self.pricing, self.client, self._offers_of)
+        self.configuration = Configuration(self._loaded, self._read, frozenset(self.registry.by_name), running)
         ledger = await asyncio.to_thread(self._open_ledger)
         parts = GatewayParts(
             limiter=Limiter(),
@@ -128,13 +132,27 @@ class Posthouse:
             counter=self._counter,
             ledgers=Ledgers(self.journal, self.telemetry),
         )
-        self.gateway = Gateway(parts, GatewayOptions(default_output=settings.billing.default_output_tokens))
-        OpenAIFace(self.door, self.gateway, self.catalog).mount()
+        options = GatewayOptions(default_output=settings.billing.default_output_tokens)
+        self.gateway = Gateway(parts, options)
+        self.raw = RawDoor(parts, options)
+        asker = Asker(self.door, self.gateway)
+        for face in (OpenAIFace, AnthropicFace, GeminiFace):
+            face(self.door, asker).mount()
+        Sockets(self.door).mount()
+        PassingFace(self.door, self.raw).mount()
+        ModelLists(self.door, self.catalog).mount()
         Pages(self.door, self.catalog, self.telemetry, self.not_ready).mount()
         methods = (b"GET", b"POST", b"PUT", b"PATCH", b"DELETE")
         control = Route("admin", self._admin, authenticated=False)
         self.door.add_prefix("/admin/", dict.fromkeys(methods, control))
         self._gauges()
+
+    async def _offers_of(self, settings: Settings) -> tuple[Offer, ...]:
+        assert self.client is not None
+        return await find_offers(settings, self.registry, self.client)
+
+    def _read(self) -> Loaded:
+        return complete(self._loaded.again(self._environ), self._environ, self.registry)
 
     def _open_ledger(self) -> Ledger:
         self.database.claim()
@@ -168,10 +186,10 @@ class Posthouse:
             control = self._control
             if control is None:
                 create: Callable[[Services], Application] = pkgutil.resolve_name(CONTROL_PLANE)
-                assert self.router is not None
+                assert self.router is not None and self.configuration is not None
                 control = self._control = create(
                     Services(
-                        self.loaded,
+                        self.configuration,
                         self.database,
                         self.journal,
                         self.directory,
@@ -193,7 +211,7 @@ class Posthouse:
         assert self.catalog is not None and self.gateway is not None
         if self.telemetry.log is not None:
             self.telemetry.log.start()
-        server = self.server = make_server(self.door, self.settings)
+        server = self.server = make_server(self.door, self.settings, self._hung_up)
         tasks = [
             asyncio.create_task(keep_time(self.door, server.server_state.connections)),  # type: ignore[arg-type]
             asyncio.create_task(self._follow_catalog()),
@@ -214,10 +232,26 @@ class Posthouse:
         if self.server is not None:
             self.server.should_exit = True
 
+    def _hung_up(self) -> None:
+        """What SIGHUP does."""
+        task = asyncio.get_running_loop().create_task(self._reload())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    async def _reload(self) -> None:
+        assert self.configuration is not None
+        try:
+            await self.configuration.reload()
+        except ConfigError as error:
+            logger.error("the settings were not reloaded, and nothing has changed: %s", error.message)
+        except Exception:  # the top of a task: a signal must not end unheard
+            logger.exception("the settings could not be reloaded")
+
     async def close(self) -> None:
         """Everything written, everything closed."""
-        if self.gateway is not None:
-            await self.gateway.closing(self.settings.server.drain_timeout)
+        for door in (self.gateway, self.raw):
+            if door is not None:
+                await door.closing(self.settings.server.drain_timeout)
         if self.client is not None:
             await self.client.aclose()
         self._counter.close()
@@ -226,7 +260,7 @@ class Posthouse:
             self.telemetry.log.close()
         self.database.close()
 
-    async def _announce(self, server: Server, started: Callable[[int], None] | None) -> None:
+    async def _announce(self, server: HouseServer, started: Callable[[int], None] | None) -> None:
         while not server.started:
             await asyncio.sleep(0.005)
         port = server.servers[0].sockets[0].getsockname()[1]
@@ -240,15 +274,15 @@ class Posthouse:
             _spare_collector()
 
     async def _follow_catalog(self) -> None:
-        assert self.catalog is not None and self.router is not None
+        assert self.catalog is not None and self.router is not None and self.configuration is not None
         while True:
             try:
                 await self.catalog.refresh()
                 self.pricing.clear()
-                self.router.health.forget(frozenset(c.deployment.id for c in self.catalog.deployments()))
+                self.router.forget(frozenset(c.deployment.id for c in self.catalog.deployments()))
             except Exception:  # the top of a task: what one provider's list holds must not end it
                 logger.exception("the catalog could not be renewed")
-            seconds = self.settings.routing.models_refresh
+            seconds = self.configuration.loaded.settings.routing.models_refresh
             await asyncio.sleep(seconds if seconds > 0 else 86_400 * 365)
 
     async def _follow_directory(self) -> None:
@@ -266,8 +300,7 @@ class Posthouse:
 
         def circuits() -> list[tuple[str, str, float]]:
             now = asyncio.get_running_loop().time()
-            report = router.health.report(now)
-            return [(name, operation, float(left > 0)) for (name, operation), (_, _, left) in report.items()]
+            return [(name, operation, float(cools)) for name, operation, cools in router.circuits(now)]
 
         self.telemetry.circuits(circuits)
         gauge = self.telemetry.gauge
@@ -284,25 +317,6 @@ class Posthouse:
         gauge("journal_rejected_records", "Records that the database refused.", lambda: journal.stats().rejected)
         gauge("journal_repeated_ends", "Ends of holds that had ended before.", lambda: journal.stats().repeated)
         gauge("journal_dropped_records", "Records that found no room; never money.", lambda: journal.stats().dropped)
-
-
-class HouseServer(Server):
-    """uvicorn's server, but a signal that asks for an orderly end is obeyed and done with: uvicorn raises it again
-    after the shutdown, so that the process would be seen to die of it instead of exiting with 0."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
 
 
 def _spare_collector() -> None:
@@ -336,28 +350,6 @@ def open_database(settings: Settings) -> Database:
     return Database(f"sqlite:///{storage.data / 'posthouse.db'}" if url is None else url.reveal())
 
 
-def make_server(door: FrontDoor, settings: Settings) -> Server:
-    """uvicorn's server around our protocol: its sockets, signals and graceful shutdown, nothing of its HTTP."""
-    server = settings.server
-    config = Config(
-        app=door,  # type: ignore[arg-type]  # no ASGI application: our protocol asks `admit` and `answer` of it
-        host=server.host,
-        port=server.port,
-        http=ServerProtocol,
-        ws="none",
-        interface="asgi3",
-        lifespan="off",
-        proxy_headers=False,
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        date_header=False,
-        backlog=2048,
-        timeout_graceful_shutdown=max(1, round(server.drain_timeout)),
-    )
-    return HouseServer(config)
-
-
 def configure_logging(settings: Settings) -> None:
     """Plain lines on stderr for people; the log of requests is telemetry's."""
     logging.basicConfig(
@@ -365,19 +357,6 @@ def configure_logging(settings: Settings) -> None:
     )
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-
-
-def _protocol_options(settings: Settings) -> ProtocolOptions:
-    server = settings.server
-    never = float("inf")
-    return ProtocolOptions(
-        header_timeout=server.header_timeout,
-        body_timeout=server.body_timeout,
-        keep_alive=server.keep_alive or 1.0,
-        heartbeat=server.heartbeat or never,
-        header_limit=server.header_limit,
-        body_limit=server.body_limit,
-    )
 
 
 def _journal_options(settings: Settings) -> JournalOptions:

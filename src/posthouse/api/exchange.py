@@ -1,8 +1,9 @@
 """One HTTP request and its response, as a face sees them.
 
 Above: the faces (`openai.py`, `pages.py`, and the control plane through `asgi.py`). Below: `protocol.py`, which parses,
-sets deadlines and writes. An exchange is given to a face when its body is complete; the face answers with `respond`, or
-with `start`, any number of `write` and `end`. When the client leaves, `gone` is set and the face's task is cancelled.
+sets deadlines and writes. An exchange is given to a face when its body is complete, or, where the route says
+`streams_body`, when its head is; the face answers with `respond`, or with `start`, any number of `write` and `end`.
+When the client leaves, `gone` is set and the face's task is cancelled.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
+from posthouse.api.inflow import Inflow
 from posthouse.core.caller import Caller
 from posthouse.core.errors import PosthouseError
 
@@ -20,10 +22,18 @@ def _status_line(status: int) -> bytes:
     return b"HTTP/1.1 %d %s\r\n" % (status, HTTPStatus(status).phrase.encode())
 
 
-STATUS_LINES: Final[dict[int, bytes]] = {int(status): _status_line(int(status)) for status in HTTPStatus}
+class _StatusLines(dict[int, bytes]):
+    """Some providers have statuses of their own, which pass."""
+
+    def __missing__(self, status: int) -> bytes:
+        return b"HTTP/1.1 %d Unassigned\r\n" % status
+
+
+STATUS_LINES: Final = _StatusLines({int(status): _status_line(int(status)) for status in HTTPStatus})
 CLOSE: Final = b"connection: close\r\n"
 CHUNKED: Final = b"transfer-encoding: chunked\r\n"
 HEARTBEAT: Final = b": keep-alive\n\n"
+WEBSOCKET: Final = b"WEBSOCKET"  # the method of a GET that wishes for a websocket, as routes name it
 
 
 class Wire(Protocol):
@@ -52,9 +62,12 @@ class Exchange:
         "finished",
         "gone",
         "headers",
+        "heartbeat",
+        "inflow",
         "keep_alive",
         "last_write",
         "method",
+        "opaque",
         "path",
         "query",
         "raw_headers",
@@ -79,6 +92,7 @@ class Exchange:
         self.raw_headers: list[tuple[bytes, bytes]] = []
         self.headers: dict[bytes, bytes] = {}
         self.body = b""
+        self.inflow: Inflow | None = None
         self.keep_alive = True
         self.chunked = True
         self.caller: Caller | None = None
@@ -89,15 +103,27 @@ class Exchange:
         self.started = False
         self.finished = False
         self.streaming = False
+        self.opaque = False  # its body is bytes in which nothing else can be said
+        self.heartbeat = HEARTBEAT  # what an event stream says that has nothing to say
         self.gone = False
         self.write_paused = False
         self.last_write = accepted
+
+    async def read(self) -> bytes:
+        """The next piece of the body; b"" at its end. PosthouseError where the rest will not come: too large, too slow,
+        no HTTP. One task reads; on a route that does not stream bodies the first piece is the whole."""
+        if self.inflow is not None:
+            return await self.inflow.read()
+        body, self.body = self.body, b""
+        return body
 
     def respond(self, status: int, headers: bytes, body: bytes) -> None:
         """The whole response at once. `headers` is a block of complete lines, without content-length."""
         if self.gone or self.started:
             return
         self.started = True
+        if self.inflow is not None and not self.inflow.leaves_little:
+            self.keep_alive = False
         wire = self.wire
         length = b"" if status in (204, 304) else b"content-length: %d\r\n" % len(body)
         if self.method == b"HEAD":
@@ -113,6 +139,8 @@ class Exchange:
             return
         self.started = True
         self.last_write = now
+        if self.inflow is not None and not self.inflow.leaves_little:
+            self.keep_alive = False
         framing = CHUNKED
         if not self.chunked:  # HTTP/1.0 knows no chunks: the end of the connection ends the body
             self.keep_alive = False
@@ -141,6 +169,14 @@ class Exchange:
             self.wire.send(b"0\r\n\r\n")
         self.wire.release(self)
 
+    def cut(self) -> None:
+        """Breaks a started response off, so that nobody takes it for whole."""
+        if self.gone or self.finished:
+            return
+        self.finished = True
+        self.keep_alive = False
+        self.wire.release(self)
+
     async def drained(self) -> None:
         await self.wire.drained()
 
@@ -155,12 +191,17 @@ class Exchange:
         if not self.started:
             self.start(200, headers, now)
         if not self.write_paused:
-            self.write(HEARTBEAT, now)
+            self.write(self.heartbeat, now)
+
+
+Handler = Callable[[Exchange], Awaitable[None]]
 
 
 class Route(Struct, frozen=True):
-    """What answers a method on a path. `authenticated` routes want a key; `name` is what metrics and logs call it."""
+    """What answers a method on a path. `authenticated` routes want a key; `name` is what metrics and logs call it.
+    `streams_body`: the handler is called when the head is in, and reads the body itself."""
 
     name: str
-    handler: Callable[[Exchange], Awaitable[None]]
+    handler: Handler
     authenticated: bool = True
+    streams_body: bool = False

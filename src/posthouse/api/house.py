@@ -34,17 +34,14 @@ class House(Protocol):
         """The head is in: finds the route and the caller. Raises to refuse at once, without reading the body."""
 
     async def answer(self, exchange: Exchange) -> None:
-        """The request is whole. Never raises, but when cancelled."""
+        """The request is whole, or its route reads the body. Never raises, but when cancelled."""
 
     def refused(self, exchange: Exchange, error: PosthouseError) -> None:
         """Told of requests that never became whole, for metrics and the log."""
 
+    def fail(self, exchange: Exchange, error: PosthouseError) -> None:
+        """Answers with the error."""
+
     def common_head(self, exchange: Exchange) -> bytes: ...
 
     def heartbeat_head(self, exchange: Exchange) -> bytes: ...
-
-
-class HeadTooLarge(PosthouseError):
-    status = 431
-    type = "invalid_request_error"
-    code = "headers_too_large"

@@ -1,101 +1,115 @@
-"""The model routes in OpenAI's dialect: chat.completions, embeddings, models.
+"""The model routes in OpenAI's dialects: chat.completions, responses, embeddings, those of `media.py`; and the older
+addresses of the same, which name the model in the path (engines, deployments).
 
-Each decodes just what the spine needs, calls `Gateway.run`, and writes what comes back. The bytes of an answer are not
-looked at here.
+Each decodes just what the spine needs and leaves the rest to `Asker`.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import unquote
 
-from posthouse.api.exchange import Exchange, Route
-from posthouse.api.server import JSON, FrontDoor
-from posthouse.core.errors import NotFound, PosthouseError
-from posthouse.core.requests import ModelRequest
-from posthouse.dialects import openai_chat_head, openai_embeddings
-from posthouse.dialects.openai_errors import encode_error
-from posthouse.dialects.openai_models import ModelCard, encode_model, encode_models
-from posthouse.gateway.model import Answer, Call
-from posthouse.gateway.service import Gateway
-from posthouse.routing.catalog import Catalog
+from msgspec import Struct
 
-_EVENT_STREAM: Final = (
-    b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
+from posthouse.api.asking import Asker
+from posthouse.api.completions import Completions
+from posthouse.api.exchange import Exchange, Handler, Route
+from posthouse.api.forms import FormHandler, Forms
+from posthouse.api.media import Media
+from posthouse.api.server import JSON, FrontDoor
+from posthouse.api.uploads import read_all
+from posthouse.core.errors import NotFound
+from posthouse.core.requests import ModelRequest
+from posthouse.dialects import openai_chat_head, openai_embeddings, openai_responses
+from posthouse.dialects.fields import name_model
+
+Decode = Callable[[bytes], ModelRequest]
+
+# Where the routes are: OpenAI's own base, none at all, and the newer one of the cloud that hosts its models.
+BASES: Final = ("/v1", "", "/openai/v1")
+# Below these the path goes on with a model and a verb.
+_NAMING: Final = ("/v1/engines/", "/engines/", "/openai/deployments/")
+
+
+class Verb(Struct, frozen=True, eq=False):
+    """A model route. `path` follows the base, or the model where the path names one; `name` is the operation's."""
+
+    path: str
+    name: str
+    decode: Decode
+
+
+VERBS: Final = (
+    Verb("/chat/completions", "chat.completions", openai_chat_head.decode_head),
+    Verb("/responses", "responses", openai_responses.decode_head),
+    Verb("/embeddings", "embeddings", openai_embeddings.decode_head),
 )
 
 
 class OpenAIFace:
-    """Its routes register themselves with `mount`, under /v1 and without."""
+    """Its routes register themselves with `mount`."""
 
-    def __init__(self, door: FrontDoor, gateway: Gateway, catalog: Catalog) -> None:
+    def __init__(self, door: FrontDoor, asker: Asker) -> None:
         self._door = door
-        self._gateway = gateway
-        self._catalog = catalog
+        self._asker = asker
+        self._completions = Completions(asker)
+        # The longer path first: the one ends with the other.
+        self._named: dict[str, Handler] = {verb.path: self._handler(verb.decode) for verb in VERBS}
+        self._named["/completions"] = self._completions.complete
+        self._media = Media(asker)
+        self._named |= {path: handler for path, (_, handler) in self._media.routes.items()}
+        self._forms = Forms(asker, door.options.body_limit)
 
     def mount(self) -> None:
-        chat = Route("chat.completions", self._model_route(openai_chat_head.decode_head))
-        embeddings = Route("embeddings", self._model_route(openai_embeddings.decode_head))
-        models = Route("models", self.models)
-        model = Route("models", self.model)
-        for base in ("/v1", ""):
-            self._door.add(f"{base}/chat/completions", {b"POST": chat})
-            self._door.add(f"{base}/embeddings", {b"POST": embeddings})
-            self._door.add(f"{base}/models", {b"GET": models})
-            self._door.add_prefix(f"{base}/models/", {b"GET": model})
+        for verb in VERBS:
+            route = Route(verb.name, self._handler(verb.decode))
+            for base in BASES:
+                self._door.add(base + verb.path, {b"POST": route})
+        for path, (operation, handler) in self._media.routes.items():
+            for base in BASES:
+                self._door.add(base + path, {b"POST": Route(operation, handler)})
+        for path, (operation, form) in self._forms.routes.items():
+            for base in BASES:
+                self._door.add(base + path, {b"POST": Route(operation, _unnamed(form), streams_body=True)})
+        completions = Route("completions", self._completions.complete)
+        tokens = Route("responses.input_tokens", self.input_tokens)
+        for base in BASES:
+            self._door.add(f"{base}/completions", {b"POST": completions})
+            self._door.add(f"{base}/responses/input_tokens", {b"POST": tokens})
+        for naming in _NAMING:
+            self._door.add_prefix(naming, {b"POST": Route("named", self.named, streams_body=True)})
 
-    def _model_route(self, decode: Callable[[bytes], ModelRequest]) -> Callable[[Exchange], Awaitable[None]]:
-        async def handle(exchange: Exchange) -> None:
-            request = decode(exchange.body)
-            exchange.body = b""  # `request.fields` holds what is needed of it
-            assert exchange.caller is not None  # the route is authenticated
-            exchange.streaming = request.stream
-            call = Call(exchange.caller, request, exchange.request_id, exchange.accepted)
-            answer = await self._gateway.run(call)
-            if answer.events is None:
-                exchange.respond(200, self._head(exchange, JSON, answer), answer.body)
-            else:
-                await self._stream(exchange, answer)
+    def _handler(self, decode: Decode) -> Handler:
+        ask = self._asker.ask
+
+        # Not a coroutine of its own: one less to resume in every step of every request.
+        def handle(exchange: Exchange) -> Awaitable[None]:
+            return ask(exchange, decode(exchange.body))
 
         return handle
 
-    async def _stream(self, exchange: Exchange, answer: Answer) -> None:
-        loop = asyncio.get_running_loop()
-        events = answer.events
-        assert events is not None
-        try:
-            exchange.start(200, self._head(exchange, _EVENT_STREAM, answer), loop.time())
-            async for block in events:
-                exchange.write(block, loop.time())
-                if exchange.write_paused:
-                    await exchange.drained()
-        except PosthouseError as error:
-            # The gateway has settled already; all that is left is to say that this stream is not whole.
-            exchange.end(b"data: " + encode_error(error) + b"\n\n")
-            return
-        finally:
-            # The client may have left while we waited for it to read: the generator does not know of it until told.
-            await events.aclose()
-        exchange.end()
-
-    def _head(self, exchange: Exchange, kind: bytes, answer: Answer) -> bytes:
-        ms = int((asyncio.get_running_loop().time() - exchange.accepted) * 1000)
-        return b"%b%b%bopenai-processing-ms: %d\r\n" % (kind, self._door.common_head(exchange), answer.headers, ms)
-
-    async def models(self, exchange: Exchange) -> None:
-        caller = exchange.caller
-        assert caller is not None
-        listed = [model for model in self._catalog.listed() if caller.may_use(model.id)]
-        body = encode_models([ModelCard(model.id, model.created, model.owned_by) for model in listed])
+    async def input_tokens(self, exchange: Exchange) -> None:
+        request = openai_responses.decode_head(exchange.body)
+        body = openai_responses.encode_input_tokens(await self._asker.count(exchange, request))
         exchange.respond(200, JSON + self._door.common_head(exchange), body)
 
-    async def model(self, exchange: Exchange) -> None:
-        caller = exchange.caller
-        assert caller is not None
-        name = unquote(exchange.path.partition("/models/")[2])
-        for model in self._catalog.listed():
-            if model.id == name and caller.may_use(name):
-                body = encode_model(ModelCard(model.id, model.created, model.owned_by))
-                exchange.respond(200, JSON + self._door.common_head(exchange), body)
+    async def named(self, exchange: Exchange) -> None:
+        """A verb whose model stands before it in the path: that word holds, whatever the body says."""
+        rest = next(exchange.path[len(base) :] for base in _NAMING if exchange.path.startswith(base))
+        path = next((path for path in (*self._named, *self._forms.routes) if f"/{rest}".endswith(path)), None)
+        if path is not None and (model := unquote(rest[: -len(path)])):
+            if path in self._forms.routes:
+                await self._forms.routes[path][1](exchange, model)
                 return
-        raise NotFound(f"The model {name[:200]!r} does not exist.", param="model", code="model_not_found")
+            exchange.body = name_model(await read_all(exchange), model)
+            await self._named[path](exchange)
+            return
+        raise NotFound(f"Unknown request URL: {exchange.path[:200]}. See GET / for what there is.", code="unknown_url")
+
+
+def _unnamed(form: FormHandler) -> Handler:
+    """Where the form names the model."""
+
+    def handle(exchange: Exchange) -> Awaitable[None]:
+        return form(exchange, "")
+
+    return handle

@@ -9,14 +9,12 @@ No timer is armed per request: each connection has one `deadline`, and a sweep o
 Sweeping 2,000 connections takes about 0.2 ms; arming and cancelling two timers per request took 4 us of every request.
 
     reading the head   header_timeout after the first byte (after accepting, on a new connection)   408, close
-    reading the body   body_timeout after the last byte of it                                       408, close
+    reading the body   body_timeout after the last byte of it, while we want more                   408, close
     being answered     none here: the gateway's own deadlines hold
     idle               keep_alive                                                                   close
 """
 
 import asyncio
-import contextlib
-import re
 from collections import deque
 from typing import Any, Final, cast
 
@@ -26,21 +24,17 @@ from uvicorn.server import ServerState
 
 from posthouse.api.exchange import Exchange
 from posthouse.api.heads import KnownHead
-from posthouse.api.house import HeadTooLarge, House
-from posthouse.core.errors import BodyTooLarge, InvalidRequest, MethodNotAllowed, PosthouseError, RequestTimeout
-from posthouse.dialects.openai_errors import encode_error
+from posthouse.api.house import House
+from posthouse.api.inflow import Inflow
+from posthouse.api.line import NEVER, Line
+from posthouse.api.rules import HeadTooLarge, check_host, check_method, check_size, too_large_head, upgrading_body
+from posthouse.core.errors import BodyTooLarge, InvalidRequest, PosthouseError, RequestTimeout
 
-NEVER: Final = float("inf")
 _MAX_PIPELINED: Final = 16
-_LINGER_SECONDS: Final = 5.0
 _MOST_STRANGE: Final = 4  # a client whose heads always differ is not looked at for ever
-_LINGER_BYTES: Final = 64 << 20
-_JSON: Final = b"content-type: application/json\r\n"
-# A name or an address, and a port (RFC 9110, 7.2; RFC 3986, 3.2.2).
-_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]{0,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?")
 
 
-class ServerProtocol(asyncio.Protocol):
+class ServerProtocol(Line):
     """One client connection. Made by uvicorn; `config.loaded_app` is the house."""
 
     def __init__(
@@ -50,22 +44,10 @@ class ServerProtocol(asyncio.Protocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        self.house = cast(House, config.loaded_app)
-        self.loop = _loop or asyncio.get_running_loop()
-        self.state = server_state
-        self.options = self.house.options
-        self.outbox = self.house.outbox
+        super().__init__(cast(House, config.loaded_app), server_state, _loop or asyncio.get_running_loop())
         self.parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
-        self.transport: asyncio.Transport | None = None
-        self.current: Exchange | None = None  # being answered
         self.reading: Exchange | None = None  # its head or body is being read
         self.waiting: deque[Exchange] = deque()  # pipelined behind `current`
-        self.deadline = NEVER
-        self.closing = False
-        self.draining = False
-        self.write_paused = False
-        self._lingered = 0
-        self._drain_waiter: asyncio.Future[None] | None = None
         self._head_size = 0
         self._segment = 0
         self._host: bytes | None = None  # the last one that was found valid: most clients have one only
@@ -89,15 +71,13 @@ class ServerProtocol(asyncio.Protocol):
         self.resume_writing()
         for exchange in (self.current, *self.waiting):
             if exchange is not None and not exchange.finished:
-                exchange.gone = True
-                if exchange.task is not None:
-                    exchange.task.cancel()
+                self.forsake(exchange)
         self.waiting.clear()
         self.parser = None  # a cycle of C objects that would keep the connection's buffers alive
 
     def data_received(self, data: bytes) -> None:
         if self.closing:
-            self._linger(len(data))
+            self.discard(len(data))
             return
         parser = self.parser
         if parser is None or (self._unparsed and not (data := self._take_unparsed(data))):
@@ -124,20 +104,7 @@ class ServerProtocol(asyncio.Protocol):
             # Counted by segment while the head is unfinished, so that a header without an end is bounded too.
             self._head_size += len(data)
             if self._head_size > self.options.header_limit:
-                self.refuse(HeadTooLarge(f"The request's headers are larger than {self.options.header_limit} bytes."))
-
-    def pause_writing(self) -> None:
-        self.write_paused = True
-        if self.current is not None:
-            self.current.write_paused = True
-
-    def resume_writing(self) -> None:
-        self.write_paused = False
-        if self.current is not None:
-            self.current.write_paused = False
-        waiter, self._drain_waiter = self._drain_waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+                self.refuse(too_large_head(self.options.header_limit))
 
     # What httptools calls
 
@@ -179,15 +146,25 @@ class ServerProtocol(asyncio.Protocol):
         if length is not None and int(length) > options.body_limit:
             raise self._too_large()
         self.house.admit(exchange)  # route and key, before a body is read
-        if b"expect" in headers and headers[b"expect"].lower() == b"100-continue":
-            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        expects = b"expect" in headers and headers[b"expect"].lower() == b"100-continue"
+        route = exchange.route
+        # Behind an answer under way a body is gathered as any other.
+        if route is not None and route.streams_body and exchange.refusal is None and self.current is None:
+            self._stream_body(exchange, expects)
+        elif expects:
+            self.invite_body()
 
     def on_body(self, body: bytes) -> None:
-        self._parts.append(body)
+        exchange = self.reading
+        assert exchange is not None
         self._body_size += len(body)
         self.deadline = self.loop.time() + self.options.body_timeout
         if self._body_size > self.options.body_limit:
             raise self._too_large()
+        if exchange.inflow is None:
+            self._parts.append(body)
+        else:
+            exchange.inflow.feed(body)
 
     def on_message_complete(self) -> None:
         if self._unparsed:
@@ -196,11 +173,14 @@ class ServerProtocol(asyncio.Protocol):
         assert exchange is not None
         self.reading = None
         self.deadline = NEVER
+        if exchange.inflow is not None:
+            self._streamed(exchange, exchange.inflow)
+            return
         parts = self._parts
         exchange.body = parts[0] if len(parts) == 1 else b"".join(parts)
         self._parts = []
         if self.current is None:
-            self._run(exchange)
+            self.run(exchange)
         elif len(self.waiting) < _MAX_PIPELINED:
             self.waiting.append(exchange)
             if self.transport is not None:
@@ -210,34 +190,56 @@ class ServerProtocol(asyncio.Protocol):
 
     # What the exchange calls
 
-    @property
-    def date(self) -> bytes:
-        return self.house.date_line
-
-    def send(self, data: bytes) -> None:
-        if self.transport is not None:
-            self.outbox.put(self.transport, data)
-
     def release(self, exchange: Exchange) -> None:
         self.state.total_requests += 1
         self.current = None
         if self.closing or self.transport is None:
             return
-        if not exchange.keep_alive or self.draining:
-            self.closing = True
-            self._close(self.transport)
+        if exchange is self.reading:
+            self._leave_body(exchange)
+        else:
+            self._go_on(self.transport, exchange.keep_alive)
+
+    def _go_on(self, transport: asyncio.Transport, keep_alive: bool) -> None:
+        """Request and answer are complete."""
+        if not keep_alive or self.draining:
+            self.close(transport)
         elif self.waiting:
-            self._run(self.waiting.popleft())
+            self.run(self.waiting.popleft())
             if not self.waiting:
-                self.transport.resume_reading()
+                transport.resume_reading()
         elif self.reading is None:
             self.deadline = self.loop.time() + self.options.keep_alive
 
-    async def drained(self) -> None:
-        while self.write_paused:
-            if self._drain_waiter is None:
-                self._drain_waiter = self.loop.create_future()
-            await asyncio.shield(self._drain_waiter)
+    def switch(self, line: Line, greeting: bytes) -> None:
+        """Another protocol goes on with this connection; `greeting` is the last that is said in this one."""
+        transport, exchange = self.transport, self.current
+        if transport is None or exchange is None or transport.is_closing():
+            return
+        exchange.started = exchange.finished = True
+        self.send(greeting)
+        self.state.total_requests += 1
+        self.state.connections.discard(self)
+        self.transport = self.current = self.parser = None
+        self.closing = True
+        transport.set_protocol(line)
+        line.connection_made(transport)
+
+    # What a body that is streamed calls
+
+    def hold_body(self) -> None:
+        self.deadline = NEVER  # it is we who do not want more
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def want_body(self) -> None:
+        self.deadline = self.loop.time() + self.options.body_timeout
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def invite_body(self) -> None:
+        self.deadline = self.loop.time() + self.options.body_timeout
+        self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     # What the server calls
 
@@ -247,7 +249,7 @@ class ServerProtocol(asyncio.Protocol):
         if self.current is not None:
             self.current.keep_alive = False
         elif self.reading is None and self.transport is not None:
-            self._close(self.transport)
+            self.close(self.transport)
 
     def sweep(self, now: float) -> None:
         """Once a second: deadlines, and heartbeats for a silent stream."""
@@ -257,9 +259,9 @@ class ServerProtocol(asyncio.Protocol):
             return
         self.deadline = NEVER
         if self.closing:
-            self.transport.abort()
+            self.end_overdue(self.transport)
         elif self.reading is None:
-            self._close(self.transport)
+            self.close(self.transport)
         else:
             what = "body" if self._in_body else "headers"
             self.refuse(RequestTimeout(f"The request's {what} did not arrive in time."), linger=False)
@@ -270,69 +272,79 @@ class ServerProtocol(asyncio.Protocol):
         What the client is still sending is read and thrown away for a while: closing at once would reset the connection
         and take the answer from a client that is not yet reading.
         """
-        self.closing = True
-        if self.transport is None:
+        transport, exchange = self.transport, self.reading
+        if exchange is not None and exchange.inflow is not None:
+            self._cut_body(exchange, exchange.inflow, error)
+            return
+        self.closing = True  # `release` then leaves the connection to us
+        if transport is None:
             return
         if self.current is not None:  # the answer under way would be torn by another one inside it
             self.outbox.flush()
-            self.transport.abort()
+            transport.abort()
             return
-        exchange = self.reading or Exchange(self, self.loop.time())
+        exchange = exchange or Exchange(self, self.loop.time())
         exchange.keep_alive = False
         self.reading = None
         self.house.refused(exchange, error)
-        body = encode_error(error)
-        extra = b"".join(b"%b: %b\r\n" % (n.encode(), v.encode()) for n, v in error.headers())
-        head = _JSON + self.house.common_head(exchange) + extra
         self.current = exchange
-        self.closing = False
-        exchange.started = False
-        self._answer_and_close(exchange, error.status, head, body, linger=linger)
+        self.house.fail(exchange, error)
+        if linger:
+            self.part(transport)
+        else:
+            self.close(transport)
+
+    # Bodies that are streamed
+
+    def _stream_body(self, exchange: Exchange, expects: bool) -> None:
+        length = exchange.headers.get(b"content-length")
+        chunked = b"transfer-encoding" in exchange.headers
+        exchange.inflow = Inflow(self, None if chunked else int(length or 0), invited=not expects)
+        if expects:
+            self.deadline = NEVER  # until it is asked to send
+        self.run(exchange)
+
+    def _streamed(self, exchange: Exchange, inflow: Inflow) -> None:
+        """The body is in. Where the answer was complete before, the connection has waited for this."""
+        inflow.end()
+        self.deadline = NEVER
+        if exchange.finished and self.transport is not None:
+            self._go_on(self.transport, exchange.keep_alive)
+
+    def _cut_body(self, exchange: Exchange, inflow: Inflow, error: PosthouseError) -> None:
+        """The rest of the body is not wanted, or is no body: who reads it is told, and answers."""
+        self.deadline = NEVER
+        self.parser = None
+        exchange.keep_alive = False
+        inflow.fail(error)
+        if self.transport is None:
+            return
+        if exchange.finished:
+            self.part(self.transport)
+        else:
+            self.transport.pause_reading()
+
+    def _leave_body(self, exchange: Exchange) -> None:
+        """The answer is complete, the request is not. A little is read away; from more we part."""
+        transport, inflow = self.transport, exchange.inflow
+        assert transport is not None and inflow is not None
+        inflow.drop()
+        if not exchange.keep_alive or self.draining:
+            self.part(transport)
 
     # Inside
-
-    def _answer_and_close(self, exchange: Exchange, status: int, head: bytes, body: bytes, *, linger: bool) -> None:
-        self.closing = True  # `release` then leaves the connection to us
-        exchange.respond(status, head, body)
-        assert self.transport is not None
-        if linger:
-            self.deadline = self.loop.time() + _LINGER_SECONDS
-            self.outbox.flush()
-            with contextlib.suppress(OSError, RuntimeError):  # the client may be gone already
-                if self.transport.can_write_eof():
-                    self.transport.write_eof()
-        else:
-            self._close(self.transport)
-
-    def _close(self, transport: asyncio.Transport) -> None:
-        self.outbox.flush()
-        transport.close()
-
-    def _linger(self, size: int) -> None:
-        self._lingered += size
-        if self._lingered > _LINGER_BYTES and self.transport is not None:
-            self.transport.abort()
 
     def _check_head(self, exchange: Exchange) -> None:
         headers = exchange.headers
         host = headers.get(b"host")
         if host != self._host or host is None:
-            if exchange.chunked if host is None else _HOST.fullmatch(host) is None:  # HTTP/1.0 needs none
-                raise InvalidRequest("The request's Host header is missing or not valid.", code="invalid_host")
+            check_host(exchange)
             self._host = host
-        limit = self.options.header_limit
-        if self._head_size + self._segment > limit:  # part of it may be body
-            size = len(exchange.target) + sum([len(name) + len(value) + 4 for name, value in headers.items()])
-            if size > limit:
-                raise HeadTooLarge(f"The request's headers are larger than {limit} bytes.")
-        if exchange.method == b"CONNECT":
-            raise MethodNotAllowed("This server is no proxy.")
+        if self._head_size + self._segment > self.options.header_limit:  # part of it may be body
+            check_size(exchange, self.options.header_limit)
+        check_method(exchange)
         if b"upgrade" in headers and self.parser is not None and self.parser.should_upgrade():
-            # Not heeded (RFC 9110, 7.8): some clients wish for h2c with every first request. But llhttp takes what
-            # follows for another protocol, and reads no body.
-            if b"transfer-encoding" in headers:
-                raise InvalidRequest("A request with an upgrade must have a content-length.", code="upgrade_refused")
-            self._unparsed = int(headers.get(b"content-length", b"0"))
+            self._unparsed = upgrading_body(exchange)
 
     def _learn(self, exchange: Exchange, data: bytes) -> None:
         """Remembers a head that came with its whole body in one segment: most clients send the same again."""
@@ -357,7 +369,7 @@ class ServerProtocol(asyncio.Protocol):
             self.refuse(error)
             return True
         self.deadline = NEVER
-        self._run(exchange)
+        self.run(exchange)
         return True
 
     def _take_unparsed(self, data: bytes) -> bytes:
@@ -383,18 +395,3 @@ class ServerProtocol(asyncio.Protocol):
             self.refuse(InvalidRequest("The request's head is not valid.", code="invalid_http"))
         else:
             raise error
-
-    def _run(self, exchange: Exchange) -> None:
-        self.current = exchange
-        exchange.write_paused = self.write_paused
-        exchange.task = task = self.loop.create_task(self._answer(exchange))
-        self.state.tasks.add(task)
-
-    async def _answer(self, exchange: Exchange) -> None:
-        try:
-            await self.house.answer(exchange)
-        finally:
-            # uvicorn waits for this set at shutdown. A done-callback would do the same for 2 us more.
-            task = exchange.task
-            if task is not None:
-                self.state.tasks.discard(task)

@@ -10,14 +10,15 @@ import time
 from collections.abc import Mapping
 from email.utils import formatdate
 from typing import Final, Protocol
+from urllib.parse import parse_qs
 
-from posthouse.api.exchange import Exchange, Route
+from posthouse.api.exchange import WEBSOCKET, Exchange, Route
 from posthouse.api.heads import Heads
 from posthouse.api.house import ProtocolOptions
+from posthouse.api.shapes import OPENAI, Shape
 from posthouse.core.caller import Caller
 from posthouse.core.errors import MethodNotAllowed, NotFound, PosthouseError, Unauthenticated, Unavailable
 from posthouse.core.ids import IdMaker
-from posthouse.dialects.openai_errors import encode_error
 from posthouse.upstream.outbox import Outbox
 
 logger = logging.getLogger("posthouse.api")
@@ -29,16 +30,18 @@ _SMALL_BODY: Final = 64 << 10
 _ALLOW_METHODS: Final = b"access-control-allow-methods: GET, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
 _ALLOW_HEADERS: Final = (
     "authorization, content-type, accept, x-api-key, api-key, x-goog-api-key, openai-organization, openai-project, "
-    "openai-beta, user-agent, idempotency-key, x-request-id, x-client-request-id, x-stainless-lang, "
-    "x-stainless-package-version, x-stainless-os, x-stainless-arch, x-stainless-runtime, x-stainless-runtime-version, "
+    "openai-beta, user-agent, idempotency-key, x-posthouse-strict, anthropic-version, anthropic-beta, "
+    "anthropic-dangerous-direct-browser-access, x-goog-api-client, x-request-id, x-client-request-id, "
+    "x-stainless-lang, x-stainless-package-version, x-stainless-os, x-stainless-arch, x-stainless-runtime, "
+    "x-stainless-runtime-version, "
     "x-stainless-async, x-stainless-retry-count, x-stainless-read-timeout, x-stainless-timeout, x-stainless-helper, "
     "x-stainless-helper-method, x-stainless-raw-response, x-stainless-custom-poll-interval, x-stainless-poll-helper"
 )
 _EXPOSE: Final = (
-    b"access-control-expose-headers: x-request-id, openai-processing-ms, retry-after, retry-after-ms, "
+    b"access-control-expose-headers: x-request-id, request-id, openai-processing-ms, retry-after, retry-after-ms, "
     b"x-should-retry, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
     b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, x-posthouse-deployment, "
-    b"x-posthouse-attempts, x-posthouse-cost, x-posthouse-currency\r\n"
+    b"x-posthouse-attempts, x-posthouse-cost, x-posthouse-currency, x-posthouse-dropped\r\n"
 )
 
 
@@ -82,13 +85,29 @@ class FrontDoor:
         self._any_origin = "*" in origins
         self._paths: dict[str, dict[bytes, Route]] = {}
         self._prefixes: list[tuple[str, dict[bytes, Route]]] = []
+        self._shapes: list[tuple[str, bytes | None, Shape]] = []
+        self._query_keys: tuple[str, ...] = ()
         self.tick()
 
     def add(self, path: str, methods: Mapping[bytes, Route]) -> None:
         self._paths.setdefault(path, {}).update(methods)
 
     def add_prefix(self, prefix: str, methods: Mapping[bytes, Route]) -> None:
+        """Methods on all paths that begin so; a prefix that is there already gets these too."""
+        for known, routes in self._prefixes:
+            if known == prefix:
+                routes.update(methods)
+                return
         self._prefixes.append((prefix, dict(methods)))
+
+    def take_key_from_query(self, prefix: str) -> None:
+        """On paths that begin so, `?key=` may hold the key, since the clients of that dialect send it there."""
+        self._query_keys = (*self._query_keys, prefix)
+
+    def add_shape(self, prefix: str, shape: Shape, header: bytes | None = None) -> None:
+        """Errors on paths that begin so have this shape, whether there is such a route or not; with `header`, only for
+        clients that send one of this name. The first added that fits stands; OpenAI's where none does."""
+        self._shapes.append((prefix, header, shape))
 
     def paths(self) -> list[str]:
         return sorted([*self._paths, *(prefix + "*" for prefix, _ in self._prefixes)])
@@ -106,7 +125,7 @@ class FrontDoor:
             exchange.path = path.decode("ascii")
             exchange.route = route = self._route(exchange)
             if route is not None and route.authenticated:
-                exchange.caller = self._doorkeeper.authenticate(credential_of(exchange.headers))
+                exchange.caller = self._doorkeeper.authenticate(self._credential(exchange))
         except UnicodeDecodeError:
             exchange.refusal = NotFound("The path is not ASCII.", code="unknown_url")
         except PosthouseError as error:
@@ -138,13 +157,27 @@ class FrontDoor:
         self._watcher.request_refused(exchange.route.name if exchange.route else "none", error)
 
     def fail(self, exchange: Exchange, error: PosthouseError) -> None:
-        """The error as a whole response, or as the last event of a stream that has begun."""
-        body = encode_error(error)
+        """The error as a whole response, or as the last event of a stream that has begun. What is no stream of events
+        breaks off."""
+        shape = self.shape(exchange)
         if exchange.started:
-            exchange.end(b"data: " + body + b"\n\n")
+            if exchange.opaque:
+                exchange.cut()
+            else:
+                exchange.end(shape.event(error, exchange.request_id))
             return
+        body = shape.body(error, exchange.request_id)
         extra = b"".join(b"%b: %b\r\n" % (n.encode(), v.encode()) for n, v in error.headers())
-        exchange.respond(error.status, JSON + self.common_head(exchange) + error.trail + extra, body)
+        head = JSON + self.common_head(exchange) + shape.lines(exchange.request_id)
+        exchange.respond(error.status, head + error.trail + extra, body)
+
+    def shape(self, exchange: Exchange) -> Shape:
+        """How the dialect of this path says errors; OpenAI's where the path is not known yet."""
+        path = exchange.path
+        for prefix, header, shape in self._shapes:
+            if path.startswith(prefix) and (header is None or header in exchange.headers):
+                return shape
+        return OPENAI
 
     def common_head(self, exchange: Exchange) -> bytes:
         """Lines that every response carries."""
@@ -169,12 +202,24 @@ class FrontDoor:
         route = methods.get(method)
         if route is not None:
             return route
+        if method == WEBSOCKET:  # there are none here: the wish is not heeded
+            exchange.method = b"GET"
+            return self._route(exchange)
         if method == b"OPTIONS":
             return None
         if method == b"HEAD" and b"GET" in methods:
             return methods[b"GET"]
-        allowed = ", ".join(sorted(name.decode() for name in methods))
+        allowed = ", ".join(sorted(name.decode() for name in methods if name != WEBSOCKET))
         raise MethodNotAllowed(f"{_shown(exchange)} is not allowed; allowed: {allowed}.")
+
+    def _credential(self, exchange: Exchange) -> str:
+        try:
+            return credential_of(exchange.headers)
+        except Unauthenticated:
+            if exchange.query and exchange.path.startswith(self._query_keys):
+                for secret in parse_qs(exchange.query.decode("latin-1")).get("key", ()):
+                    return secret
+            raise
 
     def _preflight(self, exchange: Exchange) -> None:
         asked = exchange.headers.get(b"access-control-request-headers", b"")[:4096].decode("latin-1")
@@ -184,6 +229,10 @@ class FrontDoor:
         allow = ", ".join([*known, *(name for name in fit if name not in known)]).encode()
         head = b"%baccess-control-allow-headers: %b\r\naccess-control-max-age: 86400\r\n" % (_ALLOW_METHODS, allow)
         exchange.respond(204, self.common_head(exchange) + head, b"")
+
+    def welcomes(self, origin: bytes) -> bool:
+        """Whether pages of this origin may call the model routes."""
+        return self._any_origin or origin in self._origins
 
     def _cors(self, origin: bytes) -> bytes:
         if self._any_origin:
@@ -220,7 +269,8 @@ def _large(headers: Mapping[bytes, bytes]) -> bool:
 
 def _shown(exchange: Exchange) -> str:
     """Method and path for a message: bounded, and without the query, which may hold a secret."""
-    return f"{exchange.method.decode('latin-1')} {exchange.path[:200]}"
+    method = b"GET" if exchange.method == WEBSOCKET else exchange.method
+    return f"{method.decode('latin-1')} {exchange.path[:200]}"
 
 
 async def keep_time(door: FrontDoor, connections: set[object]) -> None:

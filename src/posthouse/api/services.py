@@ -4,10 +4,10 @@ from msgspec import Struct
 
 from posthouse.accounts.service import Directory
 from posthouse.billing.prices import PriceBook
+from posthouse.gateway.configuration import Configuration
 from posthouse.gateway.pricing import Pricing
 from posthouse.providers.registry import Registry
 from posthouse.routing.service import Router
-from posthouse.settings import Loaded
 from posthouse.storage.database import Database
 from posthouse.storage.journal import Journal
 
@@ -16,7 +16,7 @@ class Services(Struct, frozen=True, eq=False):
     """All of one running house. Calls on `database`, `directory` verbs and `journal.wait_applied` block: use
     threads."""
 
-    loaded: Loaded
+    configuration: Configuration
     database: Database
     journal: Journal
     directory: Directory

@@ -8,6 +8,7 @@ import typer
 
 from posthouse.cli import accounts, configuration, keys, market, records
 from posthouse.cli.doctor import doctor
+from posthouse.cli.explain import explain
 from posthouse.cli.serve import serve
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app.add_typer(market.providers, name="providers")
 app.add_typer(market.models, name="models")
 app.add_typer(market.prices, name="prices")
 app.command(help="What was consumed and what it cost, by group.")(records.usage)
+app.command()(explain)
 app.add_typer(records.ledger, name="ledger")
 app.add_typer(configuration.app, name="config")
 app.command()(doctor)

@@ -4,14 +4,16 @@ import os
 from typing import Annotated
 
 import typer
+from msgspec import Struct
 from msgspec.structs import asdict
 
 from posthouse.cli.options import AsJson, Config, Data
 from posthouse.cli.output import FAILED, reporting, say, show_json, show_listing
+from posthouse.cli.remote import post
 from posthouse.cli.workbench import read_settings
 from posthouse.core.errors import ConfigError
 from posthouse.providers.registry import load as load_registry
-from posthouse.routing.offers import from_environment, routes_of
+from posthouse.routing.offers import from_environment, missing_in
 from posthouse.settings import Loaded
 from posthouse.settings.forms import explanation_to_json, problem_to_json
 from posthouse.settings.problem import Problem
@@ -27,8 +29,8 @@ def check(as_json: AsJson = False, config: Config = None, data: Data = None) -> 
     try:
         loaded = with_environment(read_settings(config, data))
         where = None if loaded.file is None else str(loaded.file.path)
-        problems += loaded.check(load_registry().by_name)
-        routes_of(loaded.settings.routes)
+        registry = load_registry()
+        problems += [*loaded.check(registry.by_name), *missing_in(loaded, registry)]
     except ConfigError as error:
         problems += [Problem("error", "", "", line) for line in error.message.splitlines()]
     failed = any(one.level == "error" for one in problems)
@@ -58,6 +60,36 @@ def explain(
         return
     rows = [{**asdict(one), "from": str(one.source), "hides": _hidden(one.hidden)} for one in found]
     show_listing(rows, ("key", "value", "from", "hides"), as_json=False, empty="There is none in the settings.")
+
+
+@app.command("reload")
+def reload_(
+    url: Annotated[
+        str | None, typer.Option(help="Where the server is; without it where the settings say.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Let the running server read its settings again; nothing changes where anything is wrong. Needs the admin key."""
+    with reporting():
+        done = post(read_settings(config, data).settings, "/admin/api/config/reload", url, Done)
+    if as_json:
+        show_json(done)
+        return
+    say(f"The settings were reloaded. Other than before: {', '.join(done.changed) or 'nothing'}.")
+    if done.needs_restart:
+        say(f"Needs a restart to hold: {', '.join(done.needs_restart)}.")
+    for problem in done.problems:
+        say(f"{problem.level}: {problem}")
+
+
+class Done(Struct, frozen=True):
+    """What a reload has done, as the admin API tells it."""
+
+    changed: list[str]
+    needs_restart: list[str]
+    problems: list[Problem]
 
 
 def with_environment(loaded: Loaded) -> Loaded:

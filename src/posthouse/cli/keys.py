@@ -4,12 +4,25 @@ import time
 from collections.abc import Iterator
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from posthouse.accounts.forms import created_to_json, key_to_json, new_key_of
 from posthouse.accounts.model import PAGE_LIMIT, Key, Page
 from posthouse.accounts.service import Directory
-from posthouse.cli.options import Account, AsJson, BudgetText, Concurrency, Config, Data, Rpm, Tpm, budget_of
+from posthouse.cli.options import (
+    Account,
+    AsJson,
+    BudgetText,
+    Concurrency,
+    Config,
+    Data,
+    Rpm,
+    Tpm,
+    budget_of,
+    pairs_of,
+    value_of,
+)
 from posthouse.cli.output import reporting, say, show_json, show_listing
 from posthouse.cli.workbench import opened_books
 
@@ -27,6 +40,14 @@ def create(  # noqa: PLR0913
     tpm: Tpm = None,
     concurrency: Concurrency = None,
     expires: Annotated[str | None, typer.Option(help="When it ends: an ISO 8601 day or time.")] = None,
+    default: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A member that is set where a request lacks it; repeat it."),
+    ] = None,
+    alias: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=MODEL", help="Another name for a model; repeat it.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse what cannot be passed on to a provider.")] = False,
     as_json: AsJson = False,
     config: Config = None,
     data: Data = None,
@@ -40,6 +61,9 @@ def create(  # noqa: PLR0913
             "budget": budget_of(budget),
             "limits": {"rpm": rpm, "tpm": tpm, "concurrency": concurrency},
             "expires_at": expires,
+            "defaults": {name: value_of(text) for name, text in pairs_of(default, "--default")},
+            "aliases": dict(pairs_of(alias, "--alias")),
+            "strict": strict,
         }
         created = books.directory().create_key(new_key_of(body))
     if as_json:
@@ -61,9 +85,21 @@ def list_(
         within = None if account is None else directory.get_account(account).id
         now = time.time()
         rows: list[dict[str, Any]] = [key_to_json(key, now) for key in _all(directory, within)]
-    columns = ("id", "name", "hint", "account_name", "status", "models", "budget", "limits", "expires_at")
+    columns: tuple[str, ...] = (
+        "id",
+        "name",
+        "hint",
+        "account_name",
+        "status",
+        "models",
+        "budget",
+        "limits",
+        "expires_at",
+    )
     if not as_json:
-        rows = [{**row, "models": row["models"] or "all"} for row in rows]
+        rows = [{**row, "models": row["models"] or "all", "wishes": _wishes(row)} for row in rows]
+        if any(row["wishes"] for row in rows):
+            columns = (*columns, "wishes")
     show_listing(rows, columns, as_json=as_json, empty="No keys yet. Make one: posthouse keys create --name my-app")
 
 
@@ -81,6 +117,13 @@ def revoke(
         show_json(key_to_json(key, time.time()))
     else:
         say(f"The key {key.id} ({key.name}) is revoked.")
+
+
+def _wishes(row: dict[str, Any]) -> list[str]:
+    """Defaults, aliases and strictness of a key, as people read them."""
+    defaults = [f"{name}={msgspec.json.encode(value).decode()}" for name, value in (row["defaults"] or {}).items()]
+    aliases = [f"{name}->{model}" for name, model in (row["aliases"] or {}).items()]
+    return [*defaults, *aliases, *(["strict"] if row["strict"] else [])]
 
 
 def _all(directory: Directory, within: str | None) -> Iterator[Key]:

@@ -121,14 +121,14 @@ def list_prices(
     config: Config = None,
     data: Data = None,
 ) -> None:
-    """List what each deployment costs now, per million tokens."""
+    """List what each deployment costs now, per million tokens and per unit."""
 
     async def priced(market: Market) -> list[dict[str, Any]]:
         catalog = await market.catalog()
         pricing = Pricing(PriceBook(market.loaded.settings.prices))
         now = time.time()
         found = catalog.deployments() if model is None else catalog.candidates(model)
-        return [priced_to_json(one.deployment, pricing.at(one.deployment, now)) for one in found]
+        return [priced_to_json(one.deployment, pricing.listed(one.deployment, now)) for one in found]
 
     with reporting():
         rows = visit(priced, config, data)
@@ -136,7 +136,9 @@ def list_prices(
         show_json({"data": rows, "next": None})
         return
     shown = [{"deployment": row["deployment"], **_rates(row["price"])} for row in rows]
-    columns = ("deployment", "input", "cache_read", "output", "currency", "source")
+    columns = ["deployment", "input", "cache_read", "output", "currency", "source"]
+    if any(row.get("units") for row in shown):
+        columns.insert(4, "units")
     show_listing(shown, columns, as_json=False, empty="No models, so no prices.")
 
 
@@ -168,8 +170,10 @@ def explain_price(
         if price is None:
             say("  no price is known: callers with a budget are refused (billing.unpriced)")
         else:
-            rates = [[name, amount] for name, amount in price["per_million"].items()]
-            say(_indented(table(("class", f"{price['currency']} per million"), rates)))
+            if rates := [[name, amount] for name, amount in price["per_million"].items()]:
+                say(_indented(table(("class", f"{price['currency']} per million"), rates)))
+            if units := [[name, amount] for name, amount in _units(price).items()]:
+                say(_indented(table(("unit", f"{price['currency']} (character: per million)"), units)))
         for step in row["steps"]:
             say(f"  {'->' if step['taken'] else '  '} {step['place']}: {step['detail']}")
 
@@ -182,8 +186,10 @@ def type_to_json(row: Provider) -> dict[str, Any]:
         "title": row.title,
         "variables": [name for name in (*row.env, row.base_url_env) if name],
         "base_url": row.base_url,
-        "embeddings": row.embeddings_path is not None,
-        "lists_models": row.models_path is not None,
+        "wires": list(row.wires),
+        "offers": list(row.offers),
+        "embeddings": row.path_of("embeddings") is not None,
+        "lists_models": row.path_of("models") is not None,
         "docs": row.docs,
     }
 
@@ -191,7 +197,16 @@ def type_to_json(row: Provider) -> dict[str, Any]:
 def _rates(price: dict[str, Any] | None) -> dict[str, Any]:
     if price is None:
         return {"source": "unknown"}
-    return {**price["per_million"], "currency": price["currency"], "source": cell(price["source"])}
+    shown = {"currency": price["currency"], "source": cell(price["source"]), "units": _units(price)}
+    return {**price["per_million"], **shown}
+
+
+def _units(price: dict[str, Any]) -> dict[str, str]:
+    """What is not sold by tokens, as [[prices]] names it; an image of a kind by its kind."""
+    units = dict(price["units"])
+    kinds = units.pop("image_kinds", {})
+    request = {"request": price["per_request"]} if price["per_request"] != "0" else {}
+    return {**units, **kinds, **request}
 
 
 def _indented(text: str) -> str:

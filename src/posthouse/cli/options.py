@@ -1,9 +1,11 @@
 """The options that several commands share."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
+import msgspec
 import typer
 
 from posthouse.core.errors import InvalidRequest
@@ -32,3 +34,21 @@ def budget_of(text: str | None) -> dict[str, str] | None:
         raise InvalidRequest('--budget: expected an amount, a currency and a period, such as "5.00 USD/month"')
     found = {"amount": match["amount"], "currency": match["currency"].upper()}
     return found if match["period"] is None else {**found, "period": match["period"].lower()}
+
+
+def pairs_of(texts: Sequence[str] | None, option: str) -> list[tuple[str, str]]:
+    """The pairs that a repeated `NAME=VALUE` means. InvalidRequest where one is none, or a name comes twice."""
+    pairs = [text.partition("=") for text in texts or ()]
+    names = [name for name, _, _ in pairs]
+    for name, equals, value in pairs:
+        if not name or not equals or not value or names.count(name) > 1:
+            raise InvalidRequest(f"{option}: expected NAME=VALUE, each name once")
+    return [(name, value) for name, _, value in pairs]
+
+
+def value_of(text: str) -> Any:
+    """What a value on the command line means: JSON, else the text itself."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return text

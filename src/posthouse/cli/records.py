@@ -38,7 +38,8 @@ def usage(  # noqa: PLR0913
                 found, following = store.usage(connection, by, span, page)
                 rows += [usage_to_json(row, by) for row in found]
                 page = None if following is None else store.Page(store.MAX_PAGE, following)
-    columns = (by, "requests", "input_tokens", "cached_input_tokens", "output_tokens", "cost", "currency")
+    units = [name for name in store.UNITS if any(row[name] for row in rows)]
+    columns = (by, "requests", "input_tokens", "cached_input_tokens", "output_tokens", *units, "cost", "currency")
     show_listing(rows, (*columns, "by_source"), as_json=as_json, empty="Nothing was used.")
 
 

@@ -50,7 +50,7 @@ async def list_prices(services: In, page: Paged) -> dict[str, Any]:
     """What each deployment costs now, by its id; `price` is null where none is known."""
     now = time.time()
     shown = [
-        priced_to_json(candidate.deployment, services.pricing.at(candidate.deployment, now))
+        priced_to_json(candidate.deployment, services.pricing.listed(candidate.deployment, now))
         for candidate in services.router.catalog.deployments()
     ]
     return cut(shown, "deployment", page)

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from posthouse.api.control.parameters import PREFIX, In, Word
-from posthouse.core.errors import ConfigError, NotFound
+from posthouse.core.errors import ConfigError, InvalidRequest, NotFound
+from posthouse.gateway.configuration import reloaded_to_json
 from posthouse.settings.forms import explanation_to_json, problem_to_json
 
 router = APIRouter(prefix=PREFIX, tags=["configuration"])
@@ -16,16 +17,30 @@ def explain(
     services: In,
     key: Annotated[Word | None, Query(description="`server.port`, `server`, `providers.NAME`; all without.")] = None,
 ) -> dict[str, Any]:
-    """Values and their sources, secrets masked."""
+    """Values and their sources, secrets masked; and which of them a restart would bring into force."""
+    configuration = services.configuration
     try:
-        found = services.loaded.explain(key or "")
+        found = configuration.loaded.explain(key or "")
     except ConfigError as error:
         raise NotFound(error.message, param="key") from None
-    return {"data": [explanation_to_json(one) for one in found], "next": None}
+    waiting = set(configuration.needs_restart())
+    data = [{**explanation_to_json(one), "needs_restart": one.key in waiting} for one in found]
+    return {"data": data, "next": None}
 
 
 @router.get("/config/check")
 def check(services: In) -> dict[str, Any]:
     """What is doubtful. A running house has no errors, since it would not have started; warnings it may have."""
-    problems = services.loaded.check(services.registry.by_name)
+    problems = services.configuration.loaded.check(services.registry.by_name)
     return {"ok": not any(one.level == "error" for one in problems), "problems": [problem_to_json(p) for p in problems]}
+
+
+@router.post("/config/reload")
+async def reload(services: In) -> dict[str, Any]:
+    """Reads all settings again. Providers, models, routes and prices hold at once; streams under way are not dropped.
+    Where anything is wrong, nothing changes, and the answer is a 400 with a line for each problem."""
+    try:
+        return reloaded_to_json(await services.configuration.reload())
+    except ConfigError as error:
+        message = f"Nothing was changed:\n{error.message}"
+        raise InvalidRequest(message, param=error.param, code="invalid_configuration") from None

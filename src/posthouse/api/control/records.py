@@ -1,5 +1,6 @@
 """`/admin/api/requests`, `/admin/api/usage` and `/admin/api/ledger`: what happened and what it cost."""
 
+import asyncio
 import time
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ from msgspec.structs import replace
 
 from posthouse.accounts.service import Directory
 from posthouse.api.control.parameters import PREFIX, Between, In, Paged, Settled, Word, is_word
+from posthouse.api.services import Services
 from posthouse.billing import store
 from posthouse.billing.forms import (
     detail_to_json,
@@ -16,9 +18,10 @@ from posthouse.billing.forms import (
     usage_to_json,
     verification_to_json,
 )
-from posthouse.billing.store import GroupBy, RequestFilter
+from posthouse.billing.store import GroupBy, RequestDetail, RequestFilter
 from posthouse.billing.verify import verify
 from posthouse.core.errors import NotFound
+from posthouse.gateway.explain import Sources, explained_to_json, limits_of
 
 router = APIRouter(prefix=PREFIX, tags=["records"])
 
@@ -48,13 +51,25 @@ def list_requests(
 @router.get("/requests/{request_id}")
 def get_request(services: Settled, request_id: str) -> dict[str, Any]:
     """One record, by the `x-request-id` of its answer, with its hold, its entries and its failed attempts."""
+    return detail_to_json(_detail_of(services, request_id))
+
+
+@router.get("/requests/{request_id}/explain")
+async def explain_request(services: Settled, request_id: str) -> dict[str, Any]:
+    """Why it went where it went: every candidate, the attempts with their times, the price and the limits."""
+    detail = await asyncio.to_thread(_detail_of, services, request_id)
+    limits = await asyncio.to_thread(limits_of, detail, services.directory, time.time())
+    return explained_to_json(detail, Sources(services.router.catalog.offers, services.prices, limits))
+
+
+def _detail_of(services: Services, request_id: str) -> RequestDetail:
     detail = None
     if is_word(request_id):
         with services.database.read() as connection:
             detail = store.request_detail(connection, request_id)
     if detail is None:
         raise NotFound("There is no record of a request with this id.")
-    return detail_to_json(detail)
+    return detail
 
 
 @router.get("/usage")

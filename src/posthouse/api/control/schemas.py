@@ -36,6 +36,25 @@ _EXPIRES_AT: Final[Schema] = {
 }
 
 
+_WISHES: Final[Schema] = {
+    "defaults": {
+        "type": ["object", "null"],
+        "description": "Top-level members that are set where a request lacks them.",
+        "examples": [{"temperature": 0.2}],
+    },
+    "aliases": {
+        "type": ["object", "null"],
+        "additionalProperties": {"type": "string", "minLength": 1, "maxLength": 256},
+        "description": "Other names for models.",
+        "examples": [{"gpt-4": "smart"}],
+    },
+    "strict": {
+        "type": ["boolean", "null"],
+        "description": "Whether a request is refused of which something cannot be passed on to the provider.",
+    },
+}
+
+
 def _object(properties: Schema, *required: str) -> Schema:
     schema: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
     return {**schema, "required": list(required)} if required else schema
@@ -49,11 +68,12 @@ NEW_KEY: Final = _object(
         "budget": _BUDGET,
         "limits": _LIMITS,
         "expires_at": _EXPIRES_AT,
+        **_WISHES,
     },
     "name",
 )
 KEY_CHANGES: Final = _object(
-    {"name": _NAME, "models": _MODELS, "budget": _BUDGET, "limits": _LIMITS, "expires_at": _EXPIRES_AT}
+    {"name": _NAME, "models": _MODELS, "budget": _BUDGET, "limits": _LIMITS, "expires_at": _EXPIRES_AT, **_WISHES}
 )
 NEW_ACCOUNT: Final = _object({"name": _NAME, "budget": _BUDGET, "limits": _LIMITS}, "name")
 ACCOUNT_CHANGES: Final = _object({"name": _NAME, "budget": _BUDGET, "limits": _LIMITS, "disabled": {"type": "boolean"}})

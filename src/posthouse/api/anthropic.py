@@ -1,0 +1,54 @@
+"""The Messages API: messages, count_tokens, and the list of models in its words (see `models.py`)."""
+
+from typing import Final
+
+from posthouse.api.asking import Asker, Manner
+from posthouse.api.exchange import Exchange, Route
+from posthouse.api.models import VERSION
+from posthouse.api.server import JSON, FrontDoor
+from posthouse.api.shapes import shape_of
+from posthouse.core.requests import ModelRequest
+from posthouse.dialects import anthropic_messages
+
+BASES: Final = ("/v1", "", "/anthropic/v1")
+# They change what the API does, so they go along to a provider that speaks it.
+_PASSED: Final = (VERSION, b"anthropic-beta")
+
+
+def _lines(request_id: str) -> bytes:
+    return b"request-id: %b\r\n" % request_id.encode()
+
+
+_MANNER: Final = Manner(lines=_lines)
+
+
+class AnthropicFace:
+    """Its routes register themselves with `mount`."""
+
+    def __init__(self, door: FrontDoor, asker: Asker) -> None:
+        self._door = door
+        self._asker = asker
+
+    def mount(self) -> None:
+        messages, count = Route("messages", self.messages), Route("messages.count_tokens", self.count_tokens)
+        shape = shape_of(anthropic_messages.CODEC, _lines)
+        for base in BASES:
+            self._door.add(f"{base}/messages", {b"POST": messages})
+            self._door.add(f"{base}/messages/count_tokens", {b"POST": count})
+            self._door.add_shape(f"{base}/messages", shape)
+            self._door.add_shape(f"{base}/models", shape, VERSION)
+
+    async def messages(self, exchange: Exchange) -> None:
+        request = _with_headers(exchange, anthropic_messages.decode_head(exchange.body))
+        await self._asker.ask(exchange, request, _MANNER)
+
+    async def count_tokens(self, exchange: Exchange) -> None:
+        request = anthropic_messages.decode_count_head(exchange.body)
+        body = anthropic_messages.encode_count(await self._asker.count(exchange, request))
+        exchange.respond(200, JSON + self._door.common_head(exchange) + _lines(exchange.request_id), body)
+
+
+def _with_headers(exchange: Exchange, request: ModelRequest) -> ModelRequest:
+    headers = exchange.headers
+    request.headers = tuple((name, headers[name]) for name in _PASSED if name in headers)
+    return request
