@@ -41,6 +41,9 @@ def test_a_new_key_is_read_as_the_contract_writes_it() -> None:
         "budget": {"amount": "5.00", "currency": "USD", "period": "month"},
         "limits": {"rpm": 1, "tpm": None},
         "expires_at": "2027-01-01T00:00:00Z",
+        "defaults": {"temperature": 0.2, "stop": ["x"]},
+        "aliases": {"gpt-4": "smart"},
+        "strict": True,
     }
     assert new_key_of(body) == NewKey(
         name="ci",
@@ -49,11 +52,14 @@ def test_a_new_key_is_read_as_the_contract_writes_it() -> None:
         budget=Budget(5_000_000_000, "USD", "month"),
         limits=Limits(rpm=1),
         expires_at=1_798_761_600,
+        defaults={"temperature": 0.2, "stop": ["x"]},
+        aliases={"gpt-4": "smart"},
+        strict=True,
     )
 
 
 def test_what_is_absent_or_null_is_not_set() -> None:
-    nothing = dict.fromkeys(("account", "models", "budget", "limits", "expires_at"))
+    nothing = dict.fromkeys(("account", "models", "budget", "limits", "expires_at", "defaults", "aliases", "strict"))
     assert new_key_of({"name": "ci"}) == new_key_of({"name": "ci", **nothing}) == NewKey(name="ci")
     assert new_account_of({"name": "team"}) == NewAccount(name="team")
 
@@ -160,6 +166,9 @@ def test_a_key_is_shown_without_its_secret_and_a_new_one_with_it() -> None:
         "models": ["m"],
         "budget": {"amount": "5.5", "currency": "USD", "period": "month"},
         "limits": {"rpm": 1, "tpm": None, "concurrency": None},
+        "defaults": None,
+        "aliases": None,
+        "strict": False,
         "created_at": "2026-09-21T14:13:20Z",
         "expires_at": "2027-01-15T08:00:00Z",
         "revoked_at": None,
@@ -180,3 +189,31 @@ def test_an_account_is_shown_with_its_state() -> None:
         "created_at": "2026-09-21T14:13:20Z",
         "disabled_at": "2026-09-21T14:14:20Z",
     }
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"defaults": []}, "defaults"),
+        ({"defaults": "temperature=1"}, "defaults"),
+        ({"aliases": ["a"]}, "aliases"),
+        ({"aliases": {"a": None}}, "aliases.a"),
+        ({"aliases": {"a": {"b": "c"}}}, "aliases.a"),
+        ({"strict": "yes"}, "strict"),
+        ({"strict": 1}, "strict"),
+    ],
+)
+def test_wishes_of_another_type_are_refused(body: dict[str, object], param: str) -> None:
+    for read, more in ((new_key_of, {"name": "k"}), (key_changes_of, {})):
+        with pytest.raises(InvalidRequest) as caught:
+            read({**more, **body})
+        assert caught.value.param == param
+
+
+def test_wishes_are_changed_one_by_one_and_null_takes_them_away() -> None:
+    assert key_changes_of({"defaults": {"n": 1}}) == KeyChanges(defaults={"n": 1})
+    assert key_changes_of({"aliases": {"a": "b"}}) == KeyChanges(aliases={"a": "b"})
+    assert key_changes_of({"strict": True}) == KeyChanges(strict=True)
+    none = KeyChanges(defaults=None, aliases=None, strict=False)
+    assert key_changes_of({"defaults": None, "aliases": None, "strict": None}) == none
+    assert key_changes_of({"defaults": {}, "aliases": {}, "strict": False}) == none

@@ -42,13 +42,26 @@ START = 1_790_000_000.0
         (NewKey(name="k", expires_at=1e15), "expires_at"),
         (NewKey(name="k", expires_at=float("nan")), "expires_at"),
         (NewKey(name="k", expires_at=float("inf")), "expires_at"),
+        (NewKey(name="k", defaults={"": 1}), "defaults"),
+        (NewKey(name="k", defaults={"a b": 1}), "defaults"),
+        (NewKey(name="k", defaults={"a" * 65: 1}), "defaults"),
+        (NewKey(name="k", defaults={"stop": "\ud800"}), "defaults"),
+        (NewKey(name="k", defaults={"stop": "x" * 20_000}), "defaults"),
+        (NewKey(name="k", defaults={"stream": True}), "defaults.stream"),
+        (NewKey(name="k", defaults={"model": "m"}), "defaults.model"),
+        (NewKey(name="k", aliases={"": "m"}), "aliases"),
+        (NewKey(name="k", aliases={"a": "b c"}), "aliases"),
+        (NewKey(name="k", aliases={"a\x00": "m"}), "aliases"),
+        (NewKey(name="k", aliases={"a": "b", "b": "c"}), "aliases"),
+        (NewKey(name="k", aliases={"a": "a"}), "aliases"),
+        (NewKey(name="k", aliases={f"a{number}": "m" for number in range(1001)}), "aliases"),
     ],
 )
 def test_a_key_that_cannot_be_is_refused_by_the_name_of_its_field(new: NewKey, param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         check_new_key(new, START)
     assert caught.value.param == param
-    assert f"`{param}`" in caught.value.message
+    assert f"`{param}" in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -56,6 +69,8 @@ def test_a_key_that_cannot_be_is_refused_by_the_name_of_its_field(new: NewKey, p
     [
         (KeyChanges(name=""), "name"),
         (KeyChanges(models=()), "models"),
+        (KeyChanges(defaults={"messages": []}), "defaults.messages"),
+        (KeyChanges(aliases={"a": "b", "b": "c"}), "aliases"),
         (KeyChanges(rpm=0), "limits.rpm"),
         (KeyChanges(budget=Budget(1, "", "day")), "budget.currency"),
         (KeyChanges(expires_at=-1), "expires_at"),

@@ -55,6 +55,31 @@ def test_a_new_key_is_let_in_at_once_with_its_scope_limits_and_budget(directory:
     assert (account.id, account.kind, account.limits, account.budget) == ("default", "account", Limits(), None)
 
 
+def test_what_a_key_wants_comes_with_its_caller_also_after_a_restart(opened: Open) -> None:
+    new = NewKey(name="k", defaults={"temperature": 0.2, "stop": ["\n", "é"]}, aliases={"gpt-4": "smart"}, strict=True)
+    secret = opened().create_key(new).secret
+    wishes = opened().authenticate(secret).wishes
+    assert wishes is not None
+    assert {name: bytes(raw) for name, raw in wishes.defaults.items()} == {
+        "temperature": b"0.2",
+        "stop": '["\\n","é"]'.encode(),
+    }
+    assert (wishes.aliases, wishes.strict) == ({"gpt-4": "smart"}, True)
+
+
+def test_a_key_that_wants_nothing_costs_no_look_at_it(directory: Directory) -> None:
+    assert directory.authenticate(directory.create_key(NewKey(name="k")).secret).wishes is None
+
+
+def test_what_a_key_wants_is_changed_and_taken_away(directory: Directory) -> None:
+    made = directory.create_key(NewKey(name="k", defaults={"n": 2}, aliases={"a": "m"}))
+    changed = directory.update_key(made.key.id, KeyChanges(defaults={"top_p": 0.5}, strict=True))
+    assert (changed.defaults, changed.aliases, changed.strict) == ({"top_p": 0.5}, {"a": "m"}, True)
+    assert directory.get_key(made.key.id) == changed
+    directory.update_key(made.key.id, KeyChanges(defaults=None, aliases=None, strict=False))
+    assert directory.authenticate(made.secret).wishes is None
+
+
 def test_whatever_is_not_a_key_is_refused_in_the_same_words(directory: Directory) -> None:
     directory.create_key(NewKey(name="k"))
     unknown = ["", "sk-ph-unknown", "' OR '1'='1", "sk-ph-\x00", "ключ", "\ud800", "x" * 100_000, "admin", "default"]

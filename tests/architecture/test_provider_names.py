@@ -29,15 +29,30 @@ class Excepted(Struct, frozen=True):
 DIALECTS: Final = sorted(
     module.name.removeprefix("dialects/").removesuffix(".py")
     for module in modules()
-    if module.name.startswith("dialects/openai_")
+    if re.match("dialects/(openai_|anthropic_|gemini)", module.name)
+)
+# Dialects and their faces are called after who invented them: identifiers, paths and headers, never a value alone.
+INVENTORS: Final = "openai|anthropic|gemini"
+_NAMED: Final = "|".join(
+    [rf"_?(?:{INVENTORS})(?:_[a-z]+)?", "_?(?:OPENAI|ANTHROPIC|GEMINI)", r"(?:OpenAI|Anthropic|Gemini)[A-Z][a-z]+"]
 )
 EXCEPTIONS: Final = (
     Excepted(".*", "|".join(DIALECTS), "a dialect, spoken by all providers, that is called after who invented it"),
-    Excepted("(api|app|cli)/?.*", "openai|OpenAIFace", "the face that speaks this dialect"),
-    Excepted("dialects/.*|api/.*", '"openai_[a-z]+"', "the name of a dialect as a value"),
-    Excepted("api/(server|protocol|openai).py", r'b?".*\bopenai-[a-z]+.*"', "headers that the SDKs send and read"),
+    Excepted("(api|app|cli)/?.*", "openai", "the face that speaks this dialect"),
+    Excepted("(api/|app).*", _NAMED, "a face, and what it says in the words of its dialect"),
+    Excepted("api/.*", rf'"/(?:{INVENTORS})(?:/[a-z0-9/]*)?"', "where clients of a dialect look for it"),
+    Excepted("(api|dialects)/.*", rf'b?".*\b(?:{INVENTORS})-[a-z]+.*"', "headers that the SDKs send and read"),
+    Excepted("dialects/.*|api/.*", '"(openai_[a-z]+|anthropic_messages|gemini)"', "the name of a dialect as a value"),
+    Excepted("dialects/(anthropic_|gemini).*", rf'"?(?:{_NAMED})"?', "a dialect's own names"),
+    Excepted("dialects/codecs.py", rf"_own_(?:{INVENTORS})", "what belongs to one dialect, where all come together"),
+    Excepted("core/items.py|dialects/.*", '"?_?echo(_[a-z]+)?"?', "what is repeated of a request: a word of dialects"),
     Excepted(
         "providers/sample.py", '"echo(@example.com)?"', "what the built-in model says, apart from its file for size"
+    ),
+    Excepted(
+        "providers/echo_[a-z]+.py",
+        """[fr]?(["']).*[Ee]cho.*\\1|echo_[a-z]+|-echo""",
+        "what the built-in model makes, apart from its file for size",
     ),
     Excepted("providers/scrub.py", 'r".*', "what vendors' keys begin with, so that none is shown"),
     Excepted("api/pages.py", '""".*', "the page for people shows how an SDK is pointed here"),

@@ -97,7 +97,7 @@ class StoredHouse:
             deployment="main/m",
             status=200 if ended_by == "complete" else 502,
             attempts=1,
-            **msgspec.structs.asdict(usage),
+            **msgspec.structs.asdict(usage) | {"image_kind": usage.image_kind or None},
             usage_source="provider" if hold.state == "settled" else None,
             cost=None if cost is None else cost.nano,
             currency=None if cost is None else cost.currency,

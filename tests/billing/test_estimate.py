@@ -14,6 +14,8 @@ from posthouse.billing.vocabulary import SplintrVocabulary, Vocabularies
 from posthouse.core.money import Money
 from posthouse.core.requests import ModelRequest, Operation
 from posthouse.core.usage import Usage
+from posthouse.dialects.codec import Addressed
+from posthouse.dialects.codecs import codec_of
 from tests.billing.samples import DENSE, PROSE
 
 VOCABULARIES = ("o200k_base", "cl100k_base", "qwen3", "deepseek_v3")
@@ -188,12 +190,113 @@ def test_odd_messages_are_counted_without_an_error(messages: Any, vocabularies: 
     assert rough_input_tokens(request_of({"messages": messages})) > 0
 
 
+@pytest.mark.parametrize("odd", [b"1e400", b'"\\ud800"', b"[" * 5_000 + b"]" * 5_000, b'"\xff"'])
+def test_json_that_cannot_be_held_is_counted_as_text(odd: bytes, vocabularies: dict[str, SplintrVocabulary]) -> None:
+    body = b'[{"role":"user","content":"hello","x":' + odd + b"}]"
+    request = ModelRequest("chat.completions", "openai_chat", "m", {"messages": msgspec.Raw(body)}, len(body))
+    assert count_request(request, vocabularies["o200k_base"]) > 10
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [([1, 22, 333], 3), ([[1, 2], [3]], 3), ("hello there", 2), (["hello", "there"], 2), (None, 0)],
 )
 def test_embedding_input_is_counted(value: Any, expected: int, vocabularies: dict[str, SplintrVocabulary]) -> None:
     assert count_request(embedding(value), vocabularies["cl100k_base"]) == expected
+
+
+# The same question with a picture of 300 KB, as each dialect asks it.
+PICTURE = base64.b64encode(bytes(range(256)) * 900).decode()
+ASKED: dict[Operation, dict[str, Any]] = {
+    "responses": {
+        "instructions": "Be brief.",
+        "input": [
+            {
+                "type": "message",
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": "what is this?"},
+                    {"type": "input_image", "image_url": f"data:image/png;base64,{PICTURE}"},
+                ],
+            },
+            {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": PICTURE},
+        ],
+    },
+    "messages": {
+        "system": [{"type": "text", "text": "Be brief."}],
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "what is this?"},
+                    {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PICTURE}},
+                ],
+            },
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "", "signature": PICTURE}]},
+        ],
+    },
+    "generate_content": {
+        "systemInstruction": {"parts": [{"text": "Be brief."}]},
+        "contents": [
+            {
+                "role": "user",
+                "parts": [{"text": "what is this?"}, {"inlineData": {"mimeType": "image/png", "data": PICTURE}}],
+            },
+            {"role": "model", "parts": [{"text": "", "thoughtSignature": PICTURE}]},
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("operation", ASKED)
+def test_every_dialect_is_counted_by_the_same_recipe(
+    operation: Operation, vocabularies: dict[str, SplintrVocabulary]
+) -> None:
+    vocabulary = vocabularies["o200k_base"]
+    texts = sum(vocabulary.count(text) for text in ("Be brief.", "what is this?", "user"))
+    counted = count_request(request_of(ASKED[operation], operation), vocabulary)
+    assert 1_000 + texts + 9 <= counted <= 1_000 + texts + 20
+
+
+@pytest.mark.parametrize("operation", ASKED)
+def test_a_picture_is_estimated_as_one_in_every_dialect(operation: Operation) -> None:
+    small = msgspec.json.decode(json.dumps(ASKED[operation]).replace(PICTURE, ""))  # is read another way
+    assert IMAGE_TOKENS < rough_input_tokens(request_of(small, operation)) < IMAGE_TOKENS + 300
+    large = msgspec.json.decode(json.dumps(ASKED[operation]).replace(f': "{PICTURE}"}}]}}', ': ""}]}'))
+    assert IMAGE_TOKENS < rough_input_tokens(request_of(large, operation)) < IMAGE_TOKENS + 300
+
+
+def test_audio_documents_and_text_beside_their_type_count_by_their_kind() -> None:
+    data = base64.b64encode(bytes(range(256)) * 1000).decode()
+
+    def rough(kind: str) -> int:
+        source = {"type": "base64", "media_type": kind, "data": data}
+        content = [{"type": "document", "source": source}]
+        return rough_input_tokens(request_of({"messages": [{"role": "user", "content": content}]}, "messages"))
+
+    assert rough("audio/wav") < rough("application/pdf") < rough("text/plain") < len(data) * 2 // 5
+
+
+@pytest.mark.parametrize(
+    ("prompt", "rough", "counted"), [("hello there", 6, 2), ([1, 22, 333], 3, 3), (["hello", "there"], 7, 2)]
+)
+def test_a_prompt_is_counted_as_text_or_tokens(
+    prompt: Any, rough: int, counted: int, vocabularies: dict[str, SplintrVocabulary]
+) -> None:
+    request = request_of({"prompt": prompt}, "completions")
+    assert (rough_input_tokens(request), count_request(request, vocabularies["cl100k_base"])) == (rough, counted)
+
+
+@pytest.mark.parametrize("operation", ASKED)
+def test_a_request_in_the_inner_form_is_counted_as_it_was_before(
+    operation: Operation, vocabularies: dict[str, SplintrVocabulary]
+) -> None:
+    vocabulary = vocabularies["o200k_base"]
+    request = request_of(ASKED[operation] | {"max_tokens": 9}, operation)
+    inner = codec_of(operation).decode_request(msgspec.json.encode(request.fields), Addressed("m"))
+    counted = count_request(request, vocabulary)
+    again = count_request(ModelRequest(operation, "any", "m", {}, 0, inner=inner), vocabulary)
+    assert abs(counted - again) <= 8
 
 
 class Words:

@@ -27,7 +27,9 @@ def oracle() -> dict[str, Any]:
 
 
 def usage_of(case: dict[str, Any], usages: list[list[int]]) -> Usage:
-    fresh, read, write, hour, output, reasoning, audio_in, audio_out, image_in, image_out = usages[case["usage"]]
+    numbers = usages[case["usage"]]
+    fresh, read, write, hour, output, reasoning, audio_in, audio_out, image_in, image_out = numbers[:10]
+    seconds, characters, searches = numbers[10:]
     if case.get("input_only"):
         output = reasoning = audio_out = image_out = 0
     return Usage(
@@ -41,6 +43,9 @@ def usage_of(case: dict[str, Any], usages: list[list[int]]) -> Usage:
         audio_output=audio_out,
         image_input=image_in,
         image_output=image_out,
+        audio_ms=seconds * 1000,
+        characters=characters,
+        searches=searches,
     )
 
 
@@ -93,6 +98,42 @@ def test_a_row_without_a_price_is_unpriced_and_one_marked_free_is_zero(book: Pri
     assert free is not None
     assert free.free
     assert free.cost(Usage(input=10**6, output=10**6)) == 0
+    said = book.quote(PriceKey("main", ("m",), "openai", ("omni-moderation-latest",)), 1.8e9)
+    assert said is not None
+    assert said.free
+
+
+@pytest.mark.parametrize(
+    ("provider", "name", "usage", "cost"),
+    [
+        ("openai", "whisper-1", Usage(audio_ms=90_500), "0.00905"),
+        ("openai", "tts-1-hd", Usage(characters=4_096), "0.12288"),
+        ("groq", "whisper-large-v3", Usage(audio_ms=3_600_000), "0.111"),
+        ("groq", "whisper-large-v3-turbo", Usage(audio_ms=9_000), "0.000111111"),  # each call is ten seconds at least
+        ("groq", "whisper-large-v3-turbo", Usage(), "0"),
+        ("mistral", "voxtral-small-24b-2507", Usage(input=1_000, audio_ms=60_000), "0.0041"),
+    ],
+)
+def test_the_seed_prices_sound_by_time_and_speech_by_characters(
+    provider: str, name: str, usage: Usage, cost: str, book: PriceBook
+) -> None:
+    price = book.quote(PriceKey("main", ("m",), provider, (name,)), 1.8e9)
+    assert price is not None
+    assert price.covers(usage)
+    assert Decimal(price.cost(usage)) / 10**9 == Decimal(cost)
+
+
+def test_a_model_that_the_seed_sells_by_time_alone_is_unpriced_for_a_chat(book: PriceBook) -> None:
+    line = book.line(PriceKey("main", ("m",), "openai", ("whisper-1",)))
+    assert line.at(1.8e9) is None
+    assert line.listed(1.8e9) is not None
+
+
+def units_in(path: Path) -> list[dict[str, Any]]:
+    """The units of every row that has some."""
+    providers = json.loads(path.read_text(encoding="utf-8"))["providers"].values()
+    rows = [row for provider in providers for model in provider["models"] for row in model["prices"]]
+    return [row["units"] for row in rows if "units" in row]
 
 
 def test_every_rate_in_the_seed_is_a_whole_number_of_nano_units_and_not_negative() -> None:
@@ -102,6 +143,7 @@ def test_every_rate_in_the_seed_is_a_whole_number_of_nano_units_and_not_negative
         return [one for child in value for one in rates(child)] if isinstance(value, list) else []
 
     everything = rates(json.loads(SEED_FILE.read_text(encoding="utf-8"))["providers"])
+    everything += [one for row in units_in(SEED_FILE) for one in row.values()]
     assert len(everything) > 5000
     assert all(type(rate) is int and 0 <= rate < 10**15 for rate in everything)
 
@@ -110,7 +152,8 @@ def test_a_missing_rate_falls_back_to_the_class_that_it_is_part_of() -> None:
     assert rates_of({"input": 2, "output": 8}) == Rates(2, 2, 2, 2, 8, 8, 2, 8, 2, 8)
     assert rates_of({"input": 2}) == Rates(2, 2, 2, 2, 2, 2, 2, 2, 2, 2)
     assert rates_of({"input": 2, "cache_write": 3, "output": 8, "reasoning": 5}) == Rates(2, 2, 3, 3, 8, 5, 2, 8, 2, 8)
-    assert {*FALLBACK, "input"} == set(Rates.__struct_fields__) == set(Usage.__struct_fields__)
+    assert {*FALLBACK, "input"} == set(Rates.__struct_fields__)
+    assert Rates.__struct_fields__ == Usage.__struct_fields__[: len(Rates.__struct_fields__)]
 
 
 def test_a_cost_is_rounded_once_and_half_up() -> None:

@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
+from posthouse.billing.forms import request_to_json, usage_to_json
+from posthouse.billing.model import Settlement
 from posthouse.billing.store import (
     GROUPS,
+    UNITS,
     GroupBy,
     HoldRecord,
     Page,
@@ -115,6 +118,24 @@ def test_classes_of_usage_are_summed_as_openai_counts_them(stored: StoredHouse) 
     assert (row.input_tokens, row.cached_input_tokens) == (1 + classes.total_input, 2)
     assert record is not None and record.request is not None
     assert record.request.cache_write_1h == 8
+
+
+def test_units_are_summed_beside_tokens_and_shown_with_their_kind(stored: StoredHouse) -> None:
+    for used in (Usage(images=2, image_kind="1024x1024/high"), Usage(input=5, audio_ms=1_500), Usage(searches=3)):
+        hold = stored.hold(caller())
+        stored.record(hold, hold.settle(Settlement(used, "provider", PRICE, "main")), used)
+    stored.settle(stored.hold(caller()), 7)
+    stored.save()
+    with stored.database.read() as connection:
+        (row,) = usage(connection, "model")[0]
+        records, _ = list_requests(connection)
+    assert (row.images, row.audio_ms, row.characters, row.searches, row.input_tokens) == (2, 1_500, 0, 3, 12)
+    shown = usage_to_json(row, "model")
+    assert [shown[name] for name in UNITS] == [2, 1_500, 0, 3]
+    told = [request_to_json(record)["usage"] for record in records]
+    assert [one["image_kind"] for one in told] == [None, None, None, "1024x1024/high"]
+    assert [one["images"] for one in told] == [0, 0, 0, 2]
+    stored.assert_sound()
 
 
 def test_requests_are_listed_newest_first_and_page_by_page(kept: StoredHouse) -> None:

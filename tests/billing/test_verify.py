@@ -3,10 +3,16 @@
 import pytest
 from sqlalchemy import func, select, text
 
+from posthouse.billing.model import Price, Settlement
+from posthouse.billing.units import UnitRates
 from posthouse.billing.verify import MAX_PROBLEMS, verify
+from posthouse.core.usage import Usage
 from posthouse.storage.tables import entries
 from tests.billing.fakes import PRICE, caller
 from tests.billing.stored import StoredHouse
+
+PER_IMAGE = Price("USD", "test", "m", PRICE.rates, units=UnitRates(image=40_000_000), measures=frozenset({"images"}))
+PICTURES = Usage(images=2, image_kind="1024x1024/high")
 
 
 @pytest.fixture
@@ -18,6 +24,8 @@ def kept(stored: StoredHouse) -> StoredHouse:
     stored.settle(stored.hold(caller()), 0)
     stored.settle(stored.hold(caller(), None), 5, None)
     stored.settle(stored.hold(caller(), 10), 3, yuan)
+    drawn = stored.hold(caller(), 500)
+    stored.record(drawn, drawn.settle(Settlement(PICTURES, "provider", PER_IMAGE, "main")), PICTURES)
     stored.release(stored.hold(caller()))
     stored.clock.now += 86_400
     late = stored.hold(caller())
@@ -67,6 +75,10 @@ def test_sound_books_have_no_problems_and_open_holds_are_counted(kept: StoredHou
         ("UPDATE requests SET currency = 'EUR' WHERE id = <first>", "LEDGER-3"),
         ("UPDATE requests SET usage_source = 'estimated' WHERE id = <first>", "LEDGER-3"),
         ("UPDATE requests SET hold_state = 'settled' WHERE hold_state = 'released'", "LEDGER-3"),
+        ("UPDATE requests SET input = -1 WHERE id = <first>", "LEDGER-7"),
+        ("UPDATE requests SET audio_ms = -1 WHERE id = <first>", "LEDGER-7"),
+        ("UPDATE requests SET images = 1 WHERE hold_state = 'released'", "LEDGER-7"),
+        ("UPDATE requests SET output = 1 WHERE hold_state = 'released'", "LEDGER-7"),
         ("UPDATE spend SET amount = amount + 1 WHERE subject_id = 'key_2'", "LEDGER-4"),
         ("DELETE FROM spend WHERE subject_id = 'key_2'", "LEDGER-4"),
         ("UPDATE spend SET day = day + 1 WHERE subject_id = 'key_2'", "LEDGER-4"),

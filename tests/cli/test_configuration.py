@@ -15,6 +15,8 @@ def test_sound_settings_pass(shell: Shell) -> None:
     [
         ("[server]\nport = 'x'\n", 2, "port"),
         ("[[providers]]\nname = 'a'\ntype = 'opnai'\n", 3, "did you mean openai?"),
+        ("\n[[providers]]\nname = 'a'\ntype = 'openai'\n", 2, "a credential is missing, such as env:OPENAI_API_KEY"),
+        ("[[providers]]\nname = 'a'\ntype = 'openai-compatible'\n", 1, "needs a base_url"),
         (CONFIG + CONFIG, 16, "already"),
     ],
 )

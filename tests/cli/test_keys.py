@@ -33,6 +33,28 @@ def test_a_key_holds_what_the_options_say(shell: Shell) -> None:
     assert [row["id"] for row in shell.rows("keys", "list", "--account", "acme")] == [made["id"]]
 
 
+def test_what_a_key_wants_is_said_by_options_and_shown_where_it_wants_something(shell: Shell) -> None:
+    assert "wishes" not in shell.run("keys", "list").stdout
+    words = "--default temperature=0.2 --default reasoning_effort=low --default stop=[1,2] --alias gpt-4=m --strict"
+    made = shell.json("keys", "create", "--name", "wishful", *words.split())
+    assert made["defaults"] == {"temperature": 0.2, "reasoning_effort": "low", "stop": [1, 2]}
+    assert (made["aliases"], made["strict"]) == ({"gpt-4": "m"}, True)
+    shell.run("keys", "create", "--name", "plain")
+    head, _, row = shell.run("keys", "list").stdout.splitlines()
+    assert head.endswith("wishes")
+    assert row.endswith('temperature=0.2, reasoning_effort="low", stop=[1,2], gpt-4->m, strict')
+
+
+@pytest.mark.parametrize("words", ["--default temperature", "--default =1", "--alias a=", "--alias a=m --alias a=n"])
+def test_a_wish_that_is_no_pair_is_bad_use(shell: Shell, words: str) -> None:
+    said = shell.run("keys", "create", "--name", "n", *words.split(), code=2).stderr
+    assert "expected NAME=VALUE" in said
+
+
+def test_a_wish_that_no_key_can_have_is_bad_use(shell: Shell) -> None:
+    assert "only the client" in shell.run("keys", "create", "--name", "n", "--default", "stream=true", code=2).stderr
+
+
 def test_people_read_the_secret_and_tables(shell: Shell) -> None:
     text = shell.run("keys", "create", "--name", "我的应用").stdout
     assert text.startswith("sk-ph-")

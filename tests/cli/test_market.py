@@ -65,6 +65,20 @@ def test_prices_are_listed_and_explained(shell: Shell) -> None:
     shell.run("prices", "explain", "nothing", code=1)
 
 
+def test_prices_by_other_units_are_listed_and_explained(shell: Shell) -> None:
+    assert "units" not in shell.run("prices", "list").stdout
+    units = 'image = "0.04"\nimage_kinds = { "1024x1024/high" = "0.17" }\naudio_second = "0.0001"\nrequest = "0.01"\n'
+    shell.config.write_text(CONFIG + f'[[prices]]\nmodel = "n"\ncurrency = "USD"\n{units}')
+    prices = {row["deployment"]: row["price"] for row in shell.rows("prices", "list")}
+    assert prices["main/n"]["per_million"] == {}
+    assert prices["main/n"]["units"]["image_kinds"] == {"1024x1024/high": "0.17"}
+    assert "image=0.04 audio_second=0.0001 1024x1024/high=0.17 request=0.01" in shell.run("prices", "list").stdout
+    explained = shell.run("prices", "explain", "n").stdout
+    assert "per million tokens" not in explained
+    for line in ("image           0.04", "audio_second    0.0001", "1024x1024/high  0.17", "request         0.01"):
+        assert line in explained
+
+
 def test_settings_that_contradict_each_other_fail(shell: Shell, tmp_path: Path) -> None:
     shell.config.write_text(CONFIG + CONFIG)
     assert "already" in shell.run("models", "list", code=1).stderr

@@ -4,12 +4,13 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from msgspec.structs import asdict
 
 from posthouse.storage.database import Database
 from posthouse.storage.journal import Journal, JournalOptions
 from posthouse.storage.migrations.revisions import HEAD
 from posthouse.storage.rows import HOLD, REQUEST, HoldRow, RequestRow
-from posthouse.storage.tables import holds
+from posthouse.storage.tables import holds, requests
 from tests.cli.conftest import CONFIG, Shell
 from tests.e2e.answers import asked
 from tests.e2e.house import running
@@ -50,6 +51,20 @@ def test_what_a_killed_server_left_is_counted(shell: Shell) -> None:
         (shell.data / "journal" / name).write_bytes(content)
     (found,) = shell.rows("usage")
     assert (found["requests"], found["input_tokens"], found["cost"]) == (1, 11, "0")
+
+
+def test_what_is_no_token_has_a_column_where_there_is_some(shell: Shell) -> None:
+    shell.run("db", "upgrade")
+    database = Database(f"sqlite:///{shell.data / 'posthouse.db'}")
+    row = RequestRow("req_1", 1_700_000_000_000, "key_1", "default", "images.generations", "m", "m", images=2)
+    with database.write() as connection:
+        connection.execute(requests.insert().values(**asdict(row)))
+    database.close()
+    (found,) = shell.rows("usage")
+    assert [found[name] for name in ("images", "audio_ms", "characters", "searches")] == [2, 0, 0, 0]
+    head = shell.run("usage").stdout.splitlines()[0]
+    assert "images" in head
+    assert "searches" not in head
 
 
 def test_the_ledger_of_a_fresh_installation_verifies(shell: Shell) -> None:

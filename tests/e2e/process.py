@@ -73,8 +73,16 @@ class Process:
     def wire(self) -> Wire:
         return Wire(self.port)
 
+    def memory(self) -> int:
+        """Bytes of it that are resident. Linux."""
+        pages = int(Path(f"/proc/{self._popen.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def signal(self, number: signal.Signals) -> None:
+        self._popen.send_signal(number)
+
     def terminate(self) -> None:
-        self._popen.send_signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
 
     def kill(self) -> None:
         self._popen.kill()

@@ -92,6 +92,15 @@ def came(here: Place) -> list[str]:
     return [visit.json["model"].partition("-")[0] for visit in here.upstream.visits]
 
 
+def trouble_of(here: Place, model: str) -> list[dict[str, Any]]:
+    """What the admin API tells of the deployment that the account `first` has of a model."""
+    for row in here.house.admin("GET", "/models?limit=1000")["data"]:
+        if row["id"] == model:
+            (first,) = [one for one in row["candidates"] if one["provider"] == "first"]
+            return list(first["troubles"].values())
+    return []
+
+
 async def says_nothing(visit: Visit) -> None:
     await visit.until_left()
 
@@ -272,6 +281,7 @@ def test_a_long_wish_to_wait_is_passed_on_and_the_provider_is_left_alone_meanwhi
     assert len(here.upstream.visits) == 1
 
 
+@pytest.mark.req("ROUTE-007")
 def test_a_deployment_that_keeps_failing_is_tried_last_until_it_has_cooled(here: Place, model: str) -> None:
     here.upstream.scripts = {
         f"first-{model}": answers(fault("The tank is empty."), 500),
@@ -288,6 +298,34 @@ def test_a_deployment_that_keeps_failing_is_tried_last_until_it_has_cooled(here:
         return ask(here.house, model).headers["x-posthouse-deployment"] == f"first/{model}"
 
     eventually(first_is_back, "the cool-down does not end", 10)
+
+
+@pytest.mark.req("ROUTE-008")
+def test_a_probe_is_one_request_at_a_time(here: Place, model: str) -> None:
+    gate = here.upstream.gate()
+
+    async def held_back(visit: Visit) -> None:
+        await gate.passed(visit)
+        await visit.whole(completion())
+
+    here.upstream.scripts = {
+        f"first-{model}": answers(fault("Slow down."), 429, "retry-after-ms: 1\r\n"),
+        f"second-{model}": answers(completion()),
+    }
+    ask(here.house, model)
+    here.upstream.scripts[f"first-{model}"] = held_back
+    eventually(lambda: trouble_of(here, model)[0]["state"] == "waiting", "the wish does not end", 10)
+    here.upstream.forget()
+    with here.house.wire() as probe:
+        probe.send(request("/v1/chat/completions", asked(model), ADMIN_KEY))
+        here.upstream.visit(0)
+        assert trouble_of(here, model)[0]["state"] == "probing"
+        for _ in range(5):
+            assert ask(here.house, model).headers["x-posthouse-deployment"] == f"second/{model}"
+        gate.open()
+        assert probe.response().headers["x-posthouse-deployment"] == f"first/{model}"
+    assert came(here) == ["first", *["second"] * 5]
+    assert trouble_of(here, model) == []
 
 
 def test_a_route_falls_through_its_models_in_order(here: Place) -> None:

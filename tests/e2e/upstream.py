@@ -1,18 +1,20 @@
 """A provider made of scripts, on a loopback socket in a thread of its own: it says exactly the bytes that a test wants.
 
-A script is an async function of a `Visit`. The server runs the script of the model that the request names, else the
-one called `*`. Every visit is kept, with what was asked and when the gateway closed. A `Gate` lets a test hold a script
-at a point and let it go on; the usual scripts are in `answers.py`.
+A script is an async function of a `Visit`. The server runs the script of the model that the request names (in JSON or
+in a form), else that of its path, else the one called `*`. Those in `early` are run by their path as soon as the head
+of a request is in, and read its body themselves. Every visit is kept, with what was asked and when the gateway closed.
+A `Gate` lets a test hold a script at a point and let it go on; the usual scripts are in `answers.py`.
 """
 
 import asyncio
 import contextlib
 import json
+import re
 import socket
 import struct
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 WAIT = 20.0  # seconds: the bound of every wait; none should come near it
@@ -44,6 +46,10 @@ class Gate:
             gone.cancel()
 
 
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+_MODEL_OF_FORM = re.compile(rb'name="model"\r\n\r\n(.*?)\r\n')
+
+
 class Visit:
     """One request that came, and the means to answer it byte by byte.
 
@@ -51,10 +57,10 @@ class Visit:
     bytes that the kernel has taken.
     """
 
-    def __init__(self, head: str, body: bytes, writer: asyncio.StreamWriter, gone: asyncio.Event) -> None:
+    def __init__(self, head: str, streams: Streams, gone: asyncio.Event) -> None:
         self.head = head
-        self.body = body
-        self.writer = writer
+        self.body = b""
+        self.reader, self.writer = streams
         self.gone = gone
         self.left = threading.Event()
         self.left_at = 0.0
@@ -73,6 +79,34 @@ class Visit:
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+    @property
+    def model(self) -> str:
+        """The model that the body names; empty where it names none."""
+        if self.headers.get("content-type", "").startswith("multipart/"):
+            found = _MODEL_OF_FORM.search(self.body)
+            return "" if found is None else found[1].decode()
+        try:
+            body = json.loads(self.body)
+        except ValueError:
+            return ""
+        return str(body.get("model", "")) if isinstance(body, dict) else ""
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes. IncompleteReadError where it is cut."""
+        reader = self.reader
+        if self.headers.get("transfer-encoding") == "chunked":
+            while size := int(await reader.readuntil(b"\r\n"), 16):
+                yield (await reader.readexactly(size + 2))[:-2]
+            await reader.readexactly(2)
+            return
+        left = int(self.headers.get("content-length", "0"))
+        while left:
+            data = await reader.read(min(left, 1 << 16))
+            if not data:
+                raise asyncio.IncompleteReadError(b"", left)
+            left -= len(data)
+            yield data
 
     def note_left(self) -> None:
         if not self.left.is_set():
@@ -158,6 +192,7 @@ class Upstream:
 
     def __init__(self) -> None:
         self.scripts: dict[str, Script] = {}
+        self.early: dict[str, Script] = {}
         self.visits: list[Visit] = []
         self.accepted = 0
         self.port = 0
@@ -195,7 +230,7 @@ class Upstream:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(WAIT)
         assert not self._thread.is_alive()
-        assert self._faults == []  # a script that is wrong must not pass for an upstream that is
+        assert not self._faults, self._faults  # a script that is wrong must not pass for an upstream that is
 
     def _run(self) -> None:
         loop = self._loop
@@ -237,16 +272,17 @@ class Upstream:
     async def _answer_one(self, connection: _Connection, writer: asyncio.StreamWriter) -> None:
         reader = connection.reader
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        visit = Visit(head, b"", writer, connection.gone)
-        visit.body = await reader.readexactly(int(visit.headers.get("content-length", "0")))
+        visit = Visit(head, (reader, writer), connection.gone)
+        script = self.early.get(visit.path.partition("?")[0])
+        if script is None:
+            visit.body = b"".join([piece async for piece in visit.pieces()])
         connection.visit = visit
         if connection.gone.is_set():
             visit.note_left()
-        model = str(visit.json.get("model", "*")) if visit.body else visit.path
         with self._arrived:
             self.visits.append(visit)
             self._arrived.notify_all()
         try:
-            await (self.scripts.get(model) or self.scripts["*"])(visit)
+            await (script or self.scripts.get(visit.model) or self.scripts.get(visit.path) or self.scripts["*"])(visit)
         finally:
             visit.done.set()

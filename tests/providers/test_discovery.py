@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from posthouse.providers.discovery import MAX_MODELS, models_of
+from posthouse.providers.discovery import MAX_MODELS, models_of, next_page
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,13 @@ from posthouse.providers.discovery import MAX_MODELS, models_of
         (b'{"models":[{"name":"llama3:8b","model":"llama3:8b"},{"model":"x"}]}', ["llama3:8b", "x"]),
         (b'{"data":[{"id":"a"},{"id":"a"},{"id":"b c"},{"id":""},{"id":7},{"no":1},null]}', ["a"]),
         (b'{"data":[{"id":"evil\\r\\nname"},{"id":"good"}]}', ["good"]),
+        (
+            b'{"models":[{"name":"models/gemini-2.5-pro","supportedGenerationMethods":["generateContent"]},'
+            b'{"name":"models/embedder","supportedGenerationMethods":["embedContent"]},'
+            b'{"name":"models/aqa","supportedGenerationMethods":["generateAnswer"]}],"nextPageToken":"t"}',
+            ["gemini-2.5-pro", "embedder"],
+        ),
+        (b'{"data":[{"type":"model","id":"claude-sonnet-5"}],"has_more":false,"last_id":"x"}', ["claude-sonnet-5"]),
         (b'{"object":"list","data":null}', []),
         (b"{}", []),
         (b"null", []),
@@ -34,3 +41,19 @@ def test_a_list_without_end_is_bounded() -> None:
 
 def test_nesting_without_end_is_no_list() -> None:
     assert models_of(b"[" * 100_000) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "query"),
+    [
+        (b'{"models":[],"nextPageToken":"a/b="}', "pageToken=a%2Fb%3D"),
+        (b'{"data":[],"has_more":true,"last_id":"claude 5"}', "after_id=claude%205"),
+        (b'{"data":[],"has_more":false,"last_id":"claude"}', None),
+        (b'{"data":[],"has_more":true,"last_id":null}', None),
+        (b'{"object":"list","data":[{"id":"a"}]}', None),
+        (b"[1]", None),
+        (b"<html>", None),
+    ],
+)
+def test_a_list_says_what_follows(body: bytes, query: str | None) -> None:
+    assert next_page(body) == query

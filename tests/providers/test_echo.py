@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from posthouse.core.requests import ModelRequest, Operation
 from posthouse.dialects.openai_chat_whole import collect
 from posthouse.providers.discovery import models_of
-from posthouse.providers.echo import ROW, EchoTransport, tokens_of
+from posthouse.providers.echo import ROW, EchoTransport
+from posthouse.providers.echo_desk import MODELS
+from posthouse.providers.echo_forms import HEARING_MODEL
+from posthouse.providers.echo_tokens import tokens_of
 from posthouse.providers.model import deployment
 from posthouse.providers.prepare import models_request, prepare, request_for
 from posthouse.upstream.model import UpstreamRequest
@@ -259,7 +262,7 @@ async def test_it_lists_its_models() -> None:
     request = models_request(account(ROW), 1e9)
     assert request is not None
     response = await echo().send(request)
-    assert models_of(await response.read(LIMIT)) == ["echo", "echo-embedding"]
+    assert models_of(await response.read(LIMIT)) == ["echo", "echo-embedding", *MODELS, HEARING_MODEL]
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def test_the_vendors_host_without_a_path_gets_the_vendors_path(base_url: str, ta
 
 
 def test_an_operation_that_the_vendor_lacks_is_not_found() -> None:
-    row = msgspec.structs.replace(openai.ROW, embeddings_path=None)
+    row = msgspec.structs.replace(openai.ROW, paths={"embeddings": None})
     with pytest.raises(NotFound, match="does not offer embeddings"):
         prepared(row, "embeddings")
 
@@ -169,7 +169,7 @@ def test_the_list_of_models_is_asked_for_with_the_same_credential() -> None:
     assert request is not None
     assert (request.method, request.target, request.body) == (b"GET", b"/v1/models", b"")
     assert b"Bearer upstream-credential-1" in request.headers
-    assert models_request(account(msgspec.structs.replace(openai.ROW, models_path=None)), 1.0) is None
+    assert models_request(account(msgspec.structs.replace(openai.ROW, paths={"models": None})), 1.0) is None
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,14 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from posthouse.core.requests import Operation
 from posthouse.core.usage import Usage
 from posthouse.providers.model import Provider
 from posthouse.upstream.memory import MemoryResponse
 from posthouse.upstream.model import UpstreamRequest, UpstreamResponse
 
 RECORDINGS: Final = Path(__file__).parent / "recordings"
+WIRES: Final = RECORDINGS / "wires"  # of what several vendors know alike
 _PIECE: Final = 37  # bytes: smaller than any event, and no divisor of one
 
 
@@ -35,11 +37,13 @@ class Refusal(Struct):
 
 
 class Vendor:
-    """A transport. `seen` is the last request, `response` the last answer; `refusal` answers everything."""
+    """A transport. `seen` is the last request, `response` the last answer; `refusal` answers everything. `contrary`: it
+    streams what was not to be streamed, and the other way round."""
 
-    def __init__(self, row: Provider, refusal: Refusal | None = None) -> None:
-        self.folder = RECORDINGS / row.name
+    def __init__(self, row: Provider, refusal: Refusal | None = None, *, contrary: bool = False) -> None:
+        self.row = row
         self.refusal = refusal
+        self.contrary = contrary
         self.seen: UpstreamRequest | None = None
         self.response: MemoryResponse | None = None
 
@@ -61,25 +65,55 @@ class Vendor:
     def _answer(self, request: UpstreamRequest) -> MemoryResponse:
         if self.refusal is not None:
             headers = [(name.encode(), value.encode()) for name, value in self.refusal.headers.items()]
-            streams = self.refusal.body.startswith(("data:", ":"))
+            streams = self.refusal.body.startswith(("data:", "event:", ":"))
             kind = b"text/event-stream" if streams else b"application/json"
             return MemoryResponse(
                 self.refusal.status, [*headers, (b"content-type", kind)], pieces(self.refusal.body.encode())
             )
-        path = request.target.partition(b"?")[0]
-        if path.endswith(b"/embeddings"):
-            body = (RECORDINGS / "embeddings.json").read_bytes()
-        elif self.body.get("stream"):
-            name = "tools.sse" if "tools" in self.body else "stream.sse"
-            recorded = (self.folder / name).read_bytes()
-            return MemoryResponse(200, [(b"content-type", b"text/event-stream; charset=utf-8")], pieces(recorded))
-        else:
-            body = (self.folder / "chat.json").read_bytes()
-        return MemoryResponse(200, [(b"content-type", b"application/json; charset=utf-8")], pieces(body))
+        path = request.target.partition(b"?")[0].decode()
+        if path.endswith("/embeddings"):
+            return _json((RECORDINGS / "embeddings.json").read_bytes())
+        if path.endswith(":batchEmbedContents"):
+            return _json((RECORDINGS / self.row.name / "embeddings.json").read_bytes())
+        wire = wire_of(path)
+        folder = folder_of(self.row, wire)
+        streams = ":stream" in path or bool(self.body.get("stream"))
+        if streams is not self.contrary:
+            return _events((folder / ("tools.sse" if self.body.get("tools") else "stream.sse")).read_bytes())
+        return _json((folder / ("chat.json" if wire == "chat.completions" else "whole.json")).read_bytes())
 
 
-def expected(row: Provider) -> Expected:
-    return msgspec.json.decode((RECORDINGS / row.name / "expected.json").read_bytes(), type=Expected)
+def wire_of(path: str) -> Operation:
+    """What is spoken at an address."""
+    ends: dict[str, Operation] = {
+        "/chat/completions": "chat.completions",
+        "/completions": "completions",
+        "/responses": "responses",
+        "/messages": "messages",
+        "GenerateContent": "generate_content",
+        ":generateContent": "generate_content",
+    }
+    return next(wire for end, wire in ends.items() if path.endswith(end))
+
+
+def folder_of(row: Provider, wire: Operation) -> Path:
+    """The vendor's own recordings, where its first wire is this one or chat completions; else those of the wire."""
+    own = RECORDINGS / row.name
+    return own if wire == "chat.completions" or (own / "whole.json").exists() else WIRES / wire
+
+
+def _json(body: bytes) -> MemoryResponse:
+    return MemoryResponse(200, [(b"content-type", b"application/json; charset=utf-8")], pieces(body))
+
+
+def _events(body: bytes) -> MemoryResponse:
+    return MemoryResponse(200, [(b"content-type", b"text/event-stream; charset=utf-8")], pieces(body))
+
+
+def expected(row: Provider, wire: Operation | None = None) -> Expected:
+    """Of the vendor's own recordings, or of those of a wire."""
+    folder = RECORDINGS / row.name if wire is None else folder_of(row, wire)
+    return msgspec.json.decode((folder / "expected.json").read_bytes(), type=Expected)
 
 
 def refusals(row: Provider, name: str = "errors.json") -> list[Refusal]:
@@ -88,7 +122,7 @@ def refusals(row: Provider, name: str = "errors.json") -> list[Refusal]:
 
 
 def usage_of(found: Expected) -> Usage:
-    return Usage(**found.usage)
+    return msgspec.convert(found.usage, Usage)
 
 
 def pieces(data: bytes) -> list[bytes]:

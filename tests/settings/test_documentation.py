@@ -73,6 +73,7 @@ def example(folder: Path, text: str) -> Loaded:
     (folder / "posthouse.toml").write_text(text)
     (folder / "admin.key").write_text("admin-key-for-tests-0123456789abcdef\n")
     (folder / "azure.key").write_text("upstream-credential-2\n")
+    (folder / "azure-2.key").write_text("upstream-credential-3\n")
     return load({}, ENVIRON, folder, Folders(folder / "c", folder / "d"))
 
 

@@ -92,6 +92,14 @@ def test_a_sound_configuration_has_no_problems(tmp_path: Path) -> None:
             '[[providers]]\nname = "b"\ntype = "t"\nmodels = ["x", "x"]',
             "error providers[1].models[1]: x is listed twice",
         ),
+        (
+            '[[providers]]\nname = "b"\ntype = "t"\ncredential = "x"\ncredentials = ["y"]',
+            "error providers[1].credentials: stands beside credential",
+        ),
+        (
+            '[[providers]]\nname = "b"\ntype = "t"\ncredentials = ["same", "other", "same"]',
+            "error providers[1].credentials[2]: is the same as one before it",
+        ),
         ('[[providers]]\nname = "b"\ntype = "t"\nmodels = []', "warning providers[1].models: is empty"),
         (
             '[[providers]]\nname = "b"\ntype = "t"\nmodels = ["x"]\ntimeout = { total = 3 }',
@@ -102,6 +110,18 @@ def test_a_sound_configuration_has_no_problems(tmp_path: Path) -> None:
         ('[[routes]]\nname = "r"\nmodels = ["r"]', "error routes[0].models[0]: r is a route"),
         ('[[routes]]\nname = "m"\nmodels = ["n"]', "warning routes[0].name: hides the model m"),
         (
+            '[[routes]]\nname = "r"\nmodels = ["m"]\nfallbacks = { rate = ["n"] }',
+            "warning routes[0].fallbacks.rate[0]: no provider lists the model n",
+        ),
+        (
+            '[[routes]]\nname = "r"\nmodels = ["m"]\nfallbacks = { rate = ["r"] }',
+            "error routes[0].fallbacks.rate[0]: r is a route; a route leads to models only",
+        ),
+        (
+            '[[routes]]\nname = "r"\nmodels = ["m"]\nfallbacks = { rate = ["m", "m"] }',
+            "error routes[0].fallbacks.rate[1]: m is listed twice",
+        ),
+        (
             '[[routes]]\nname = "r"\nmodels = ["m"]\n[[routes]]\nname = "r"\nmodels = ["m"]',
             "error routes[1].name: there is a route named r already",
         ),
@@ -111,6 +131,14 @@ def test_a_sound_configuration_has_no_problems(tmp_path: Path) -> None:
         ),
         ('[[prices]]\nmodel = "m"\ncurrency = "USD"', "error prices[0]: `input` is missing"),
         ('[[prices]]\nmodel = "m"\ncurrency = "USD"\noutput = "1"', "error prices[0]: `input` is missing"),
+        (
+            '[[prices]]\nmodel = "m"\ncurrency = "USD"\noutput = "1"\nimage = "1"',
+            "error prices[0]: `input` is missing",
+        ),
+        (
+            '[[prices]]\nmodel = "m"\ncurrency = "USD"\nrequest = "1"\nimage_kinds = { high = "1" }',
+            "error prices[0].image: is missing",
+        ),
         (
             '[[prices]]\nmodel = "m"\ncurrency = "USD"\ninput = "1"\n' * 2,
             "error prices[1].model: there is a price of m",
@@ -148,5 +176,12 @@ def test_a_warning_stops_nothing(tmp_path: Path) -> None:
     loaded(tmp_path, PROVIDER + '[[routes]]\nname = "r"\nmodels = ["zz"]\n').ensure()
 
 
-def test_a_price_per_call_alone_needs_no_input_price(tmp_path: Path) -> None:
-    assert found(tmp_path, PROVIDER + '[[prices]]\nmodel = "m"\ncurrency = "USD"\nrequest = "0.01"\n') == []
+@pytest.mark.parametrize("unit", ["request", "image", "audio_second", "character", "search"])
+def test_a_price_by_another_unit_alone_needs_no_input_price(tmp_path: Path, unit: str) -> None:
+    assert found(tmp_path, PROVIDER + f'[[prices]]\nmodel = "m"\ncurrency = "USD"\n{unit} = "0.01"\n') == []
+
+
+def test_a_kind_of_image_is_explained_by_its_name(tmp_path: Path) -> None:
+    text = '[[prices]]\nmodel = "m"\ncurrency = "USD"\nimage = "1"\nimage_kinds = { "1024x1024/high" = "2" }\n'
+    shown = {item.key: item.value for item in loaded(tmp_path, text).explain("prices.m.image_kinds")}
+    assert list(shown.values()) == ["2"]

@@ -152,11 +152,13 @@ timeout = { connect = 2 }
 on_disconnect = "drain"
 headers = { "X-Team" = "file:team" }
 api_version = "2026-10-01"
+wires = ["responses", "chat.completions"]
 
 [[routes]]
 name = "smart"
 models = ["gpt-5.6-sol", "fast"]
 strategy = "cheapest"
+fallbacks = { context_length = ["long"], rate = [] }
 
 [[prices]]
 model = "fast"
@@ -182,9 +184,11 @@ def test_providers_routes_and_prices_are_read_as_the_contract_writes_them(house:
     )
     assert provider.timeout == TimeoutSettings(connect=2.0, first_byte=120.0, idle=60.0, total=600.0)
     assert provider.headers == {"X-Team": Secret("blue")}
+    assert provider.wires == ("responses", "chat.completions")
     assert (provider.priority, provider.weight, provider.on_disconnect) == (1, 2, "drain")
     assert provider.proxy is not None and provider.proxy.reveal() == "socks5://user:unseen@127.0.0.1:1080"
     assert settings.routes[0].models == ("gpt-5.6-sol", "fast")
+    assert settings.routes[0].fallbacks == {"context_length": ("long",), "rate": ()}
     assert settings.prices[0].output == "0.60"
     assert settings.prices[0].effective_from == datetime.date(2026, 11, 1)
 
@@ -215,6 +219,9 @@ def test_the_file_as_read_is_not_kept_where_a_repr_would_show_it(house: House) -
     assert "literal-secret" not in repr(house.load())
 
 
+ROUTE = "[[routes]]\nname = 'a'\nmodels = ['b']\n"
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -241,6 +248,18 @@ def test_the_file_as_read_is_not_kept_where_a_repr_would_show_it(house: House) -
         ("providers = [3]", "posthouse.toml:1: providers[0]: expected a table, got int"),
         ("[[routes]]\nname = 'a'\nmodels = []", "posthouse.toml:3: routes[0].models: must not be empty"),
         ("[[routes]]\nname = 'a'", "posthouse.toml:1: routes[0]: `models` is missing"),
+        (
+            f"{ROUTE}fallbacks = {{ contextlength = [] }}",
+            "routes[0].fallbacks.contextlength: unknown key (did you mean",
+        ),
+        (
+            f"{ROUTE}fallbacks = {{ speed = [] }}",
+            "routes[0].fallbacks.speed: unknown key; known are auth, quota, rate,",
+        ),
+        (f"{ROUTE}fallbacks = {{ rate = 'b' }}", "routes[0].fallbacks.rate: expected a list, got str"),
+        (f"{ROUTE}fallbacks = {{ rate = ['b c'] }}", "routes[0].fallbacks.rate[0]: expected a name without spaces"),
+        (f"{ROUTE}fallbacks = ['b']", "posthouse.toml:4: routes[0].fallbacks: expected a table, got a list"),
+        (f"{ROUTE}strategy = 'fastest'", "expected one of priority, weighted, latency, cheapest"),
         ("[[prices]]\nmodel = 'a'\ncurrency = 'EURO'", "posthouse.toml:3: prices[0].currency: expected three capital"),
     ],
 )
@@ -258,6 +277,9 @@ def test_a_setting_that_cannot_stand_is_named_with_file_line_and_key(house: Hous
         ("credential = 'env:ABSENT'", "providers[0].credential: the environment variable ABSENT is not set"),
         ("credential = 'file:absent'", "providers[0].credential: cannot read"),
         ("credential = 5", "providers[0].credential: expected str, got int"),
+        ("credentials = []", "providers[0].credentials: must not be empty"),
+        ("credentials = 'one'", "providers[0].credentials: expected a list, got str"),
+        ("credentials = ['one', 'env:ABSENT']", "providers[0].credentials[1]: the environment variable ABSENT is not"),
         ("credential = 'two\\nlines'", ""),
         ('credential = "two\\nlines"', "providers[0].credential: holds a character that cannot be sent"),
         ("base_url = 'ftp://h/v1'", "providers[0].base_url: expected a URL that begins with https://"),
@@ -337,3 +359,27 @@ def test_the_users_folders_are_asked_for_where_none_are_given(tmp_path: Path) ->
     config = tmp_path / "p.toml"
     config.write_text("")
     assert load({"config": str(config)}, {}, tmp_path).settings.storage.data == folders.data
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("3", "prices[0].image_kinds: expected a table, got int"),
+        ("{ 'a b' = '1' }", "expected a size, a quality, or both"),
+        ("{ 'a/b/c' = '1' }", "expected a size, a quality, or both"),
+        ("{ high = 1 }", 'prices[0].image_kinds.high: write amounts in quotes, such as "0.15"'),
+        ("{ high = '-1' }", "prices[0].image_kinds.high: '-1' is not a non-negative amount"),
+        ("{ " + ", ".join(f"k{number} = '1'" for number in range(65)) + " }", "has 65 kinds; it may have 64"),
+    ],
+)
+def test_a_kind_of_image_that_cannot_stand_is_named(house: House, value: str, problem: str) -> None:
+    (found,) = house.problems(f"[[prices]]\nmodel='m'\ncurrency='USD'\nimage='1'\nimage_kinds = {value}\n")
+    assert problem in found
+    assert found.startswith("posthouse.toml:5: ")
+
+
+def test_kinds_of_images_are_read_with_their_amounts(house: House) -> None:
+    kinds = "{ '1024x1536/high' = '0.25', low = '0.011', '16:9' = '0.1' }"
+    house.write(f"[[prices]]\nmodel='m'\ncurrency='USD'\nimage='0.04'\nimage_kinds = {kinds}\n")
+    (price,) = house.load().settings.prices
+    assert price.image_kinds == {"1024x1536/high": "0.25", "low": "0.011", "16:9": "0.1"}

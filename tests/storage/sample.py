@@ -46,6 +46,12 @@ def request(number: int, model: str = "fast") -> Line:
         priced=True,
         cost=7,
         currency="USD",
+        images=number % 3,
+        audio_ms=number * 1_500,
+        characters=number % 5,
+        searches=number % 2,
+        image_kind="1024x1024/high" if number % 3 else None,
+        decision='["priority",[["main/é",0,[0,0],1.0]]]' if number % 2 else None,
     )
 
 

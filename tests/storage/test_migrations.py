@@ -1,5 +1,6 @@
 """Every way to the newest schema arrives at the same one."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -17,6 +18,10 @@ from posthouse.storage.migrations.revisions import HEAD, REVISIONS
 from posthouse.storage.migrations.runner import migrate, scripts
 from posthouse.storage.migrations.upgrade import recorded
 from posthouse.storage.tables import metadata
+
+# Between the parts of a definition, not between the names in their brackets. A column that was added later stands on
+# the line of the one before it.
+_ENDS = re.compile(r",(?![^()]*\))|\n")
 
 
 @pytest.fixture
@@ -40,7 +45,7 @@ def tables_of(database: Database) -> dict[str, object]:
     with database.read() as connection:
         if database.kind == "sqlite":
             rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
-            return {name: sorted(line.strip().rstrip(",") for line in sql.splitlines()) for name, sql in rows}
+            return {name: sorted(filter(None, map(str.strip, _ENDS.split(sql)))) for name, sql in rows}
         found = inspect(connection)
         return {
             name: [
@@ -143,3 +148,41 @@ def test_a_start_on_sqlite_imports_neither_alembic_nor_postgresql(tmp_path: Path
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_records_of_before_there_were_units_and_decisions_have_none_of_them(fresh: Database) -> None:
+    columns = {
+        **{"id": "'req_1'", "created_at": "1", "key_id": "'k'", "account_id": "'a'", "operation": "'o'"},
+        **{"model_asked": "'m'", "stream": "false", "status": "200", "attempts": "1", "priced": "false"},
+        **{"duration_ms": "1", "ended_by": "'complete'", "input": "5"},
+        **dict.fromkeys(("cache_read", "cache_write", "cache_write_1h", "output", "reasoning"), "0"),
+        **dict.fromkeys(("audio_input", "audio_output", "image_input", "image_output"), "0"),
+    }
+    with fresh.write() as connection:
+        metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE alembic_version"))
+        migrate(connection, "0001")
+        names, values = ", ".join(columns), ", ".join(columns.values())
+        connection.execute(text(f"INSERT INTO requests ({names}) VALUES ({values})"))  # noqa: S608  names of ours
+    fresh.upgrade()
+    with fresh.read() as connection:
+        assert recorded(connection) == HEAD
+        newer = "images, audio_ms, characters, searches, image_kind, decision"
+        row = connection.execute(text(f"SELECT input, {newer} FROM requests")).one()  # noqa: S608  names of ours
+    assert tuple(row) == (5, 0, 0, 0, 0, None, None)
+
+
+def test_keys_of_before_they_had_wishes_have_none(fresh: Database) -> None:
+    with fresh.write() as connection:
+        metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE alembic_version"))
+        migrate(connection, "0003")
+        connection.execute(text("INSERT INTO accounts (id, name, created_at) VALUES ('a', 'a', 1)"))
+        columns = "id, hash, hint, name, account_id, created_at"
+        insert = text(f"INSERT INTO keys ({columns}) VALUES ('k', :hash, 'h', 'n', 'a', 1)")  # noqa: S608  names of ours
+        connection.execute(insert, {"hash": b"h"})
+    fresh.upgrade()
+    with fresh.read() as connection:
+        assert recorded(connection) == HEAD
+        row = connection.execute(text("SELECT defaults, aliases, strict FROM keys")).one()
+    assert (row.defaults, row.aliases, bool(row.strict)) == (None, None, False)

@@ -18,16 +18,16 @@ from tests.api.control.conftest import Scene, error_of
 class BrokenPricing(Pricing):
     """Fails as only a mistake of ours could."""
 
-    def at(self, deployment: Deployment, now: float) -> None:
+    def listed(self, deployment: Deployment, now: float) -> None:
         raise RuntimeError(f"a secret detail of {deployment.id}")
 
 
 def services(scene: Scene) -> Services:
     house = scene.house.house
-    router = house.router
-    assert isinstance(router, Router)
+    router, configuration = house.router, house.configuration
+    assert isinstance(router, Router) and configuration is not None
     return Services(
-        house.loaded,
+        configuration,
         house.database,
         house.journal,
         house.directory,

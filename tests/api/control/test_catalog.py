@@ -2,6 +2,7 @@
 
 import pytest
 
+from posthouse.core.requests import TEXTS
 from tests.api.control.conftest import Scene, error_of
 
 
@@ -10,7 +11,7 @@ def test_models_are_listed_with_who_serves_them_in_the_order_of_preference(scene
     assert sorted(models) == ["m", "rocky", "shaky", "smart", "unpriced", "yuan"]
     assert [one["deployment"] for one in models["shaky"]["candidates"]] == ["dead/shaky", "main/shaky"]
     assert models["smart"]["owned_by"] == "posthouse"
-    assert models["m"]["candidates"][0]["operations"] == ["chat.completions", "embeddings"]
+    assert {*TEXTS, "embeddings"} <= set(models["m"]["candidates"][0]["operations"])
 
 
 def test_models_come_in_pages(scene: Scene) -> None:
@@ -26,7 +27,7 @@ def test_a_deployment_that_fails_shows_its_trouble(scene: Scene) -> None:
     models = {row["id"]: row for row in scene.get("/models")["data"]}
     (dead,) = [one for one in models["shaky"]["candidates"] if one["deployment"] == "dead/shaky"]
     trouble = dead["troubles"]["chat.completions"]
-    assert (trouble["kind"], trouble["failures"]) == ("connect", 3)
+    assert (trouble["kind"], trouble["failures"], trouble["state"]) == ("connect", 3, "cooling")
     assert trouble["cooling_seconds"] > 0
     providers = {row["name"]: row for row in scene.get("/providers")["data"]}
     assert providers["dead"]["state"] == "cooling"
@@ -39,6 +40,7 @@ def test_providers_are_listed_with_their_state_and_without_their_credentials(sce
     assert sorted(providers) == ["dead", "listless", "main"]
     assert providers["main"]["state"] == "ok"
     assert providers["main"]["credential"] == "set"
+    assert providers["main"]["wires"] == ["chat.completions"]
     assert providers["main"]["models"] == ["m", "shaky", "rocky", "yuan", "unpriced"]
     assert providers["listless"]["state"] == "unlisted"
     assert "refused" in providers["listless"]["problem"]

@@ -127,3 +127,16 @@ def test_every_answer_carries_the_id_of_its_request(scene: Scene) -> None:
 
 def test_a_slash_too_many_is_no_url_of_ours(scene: Scene) -> None:
     error_of(scene.get("/keys/", 404))
+
+
+def test_what_a_key_wants_is_shown_changed_and_heeded(scene: Scene) -> None:
+    wishes = {"defaults": {"temperature": 0.2}, "aliases": {"gpt-4": "m"}, "strict": True}
+    made = scene.send("POST", "/keys", {"name": "wishful", **wishes}, 201)
+    assert {name: made[name] for name in wishes} == wishes
+    scene.upstream.forget()
+    scene.ask(made["key"], model="gpt-4")
+    assert scene.upstream.visits[-1].json["temperature"] == 0.2
+    assert scene.upstream.visits[-1].json["model"] == "m"
+    scene.send("PATCH", f"/keys/{made['id']}", {"aliases": None, "defaults": None})
+    assert (scene.get(f"/keys/{made['id']}")["aliases"], scene.get(f"/keys/{made['id']}")["strict"]) == (None, True)
+    scene.ask(made["key"], 404, model="gpt-4")

@@ -162,3 +162,16 @@ def test_a_query_that_makes_no_sense_is_400_and_names_the_parameter(
 
 def test_records_of_an_account_that_is_not_there_are_404(scene: Scene) -> None:
     scene.get("/requests", 404, account="nobody")
+
+
+def test_a_request_is_explained(scene: Scene) -> None:
+    key = scene.house.new_key()
+    request_id = scene.ask(key, model="smart")
+    shown = scene.get(f"/requests/{request_id}/explain")
+    first = shown["candidates"][0]
+    assert (first["deployment"], first["outcome"]) == ("main/m", "answered")
+    assert shown["limits"]["key"]["name"] == "test"
+    assert shown["price"]["agrees"] is True
+    record = scene.get(f"/requests/{request_id}")
+    assert (shown["hold"], shown["duration_ms"]) == (record["hold"], record["duration_ms"])
+    assert error_of(scene.get("/requests/req_none/explain", 404))["type"] == "not_found_error"
