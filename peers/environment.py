@@ -1,4 +1,4 @@
-"""The environment of the peers: `.venv-peers`, made from the locked requirements when they change."""
+"""The environments of the peers: folders of `.venv-peers`, each made from its locked requirements when they change."""
 
 import hashlib
 import re
@@ -13,7 +13,9 @@ from msgspec import Struct
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 FOLDER: Final = ROOT / ".venv-peers"
-REQUIREMENTS: Final = ROOT / "requirements" / "peers.txt"
+REQUIREMENTS: Final = ROOT / "requirements"
+# For one command of pip's or npm's, downloads included.
+PATIENCE: Final = 600.0
 
 
 class PeerError(Exception):
@@ -22,6 +24,7 @@ class PeerError(Exception):
 
 class Environment(Struct, frozen=True):
     folder: Path
+    requirements: Path
 
     @property
     def python(self) -> Path:
@@ -30,10 +33,10 @@ class Environment(Struct, frozen=True):
     def source(self, package: str) -> Path:
         """The unpacked source distribution of a locked package, where its own tests are."""
         pin = re.search(
-            rf"^{package}(?:\[[^]]*\])?==(\S+)((?: \\\n +--hash=\S+)+)", REQUIREMENTS.read_text(), re.MULTILINE
+            rf"^{package}(?:\[[^]]*\])?==(\S+)((?: \\\n +--hash=\S+)+)", self.requirements.read_text(), re.MULTILINE
         )
         if pin is None:
-            raise PeerError(f"{package} is not in {REQUIREMENTS.name}")
+            raise PeerError(f"{package} is not in {self.requirements.name}")
         version, hashes = pin.groups()
         target = self.folder / "source" / f"{package}-{version}"
         if not target.is_dir():
@@ -47,19 +50,31 @@ class Environment(Struct, frozen=True):
         return target
 
     def pip(self, *arguments: str) -> None:
-        command = [str(self.python), "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments]
-        if subprocess.run(command, check=False).returncode:
-            raise PeerError(f"pip {arguments[0]} failed")
+        """Our own pip for their interpreter: an environment without one is made in a moment."""
+        command = [sys.executable, "-m", "pip", "--python", str(self.python), "--disable-pip-version-check", "--quiet"]
+        done = subprocess.run([*command, *arguments], check=False, timeout=PATIENCE)
+        if done.returncode:
+            raise PeerError(f"pip {arguments[0]} failed for {self.requirements.name}")
+
+    def install(self, uv: Path | None) -> None:
+        """By uv where there is one, which takes a tenth of pip's time; pip may know mirrors that uv does not."""
+        if uv is not None:
+            command = [str(uv), "pip", "install", "--python", str(self.python), "--require-hashes"]
+            command += ["--quiet", "-r", str(self.requirements)]
+            if not subprocess.run(command, check=False, timeout=PATIENCE).returncode:
+                return
+            print(f"uv could not install {self.requirements.name}; pip tries", file=sys.stderr)
+        self.pip("install", "--require-hashes", "-r", str(self.requirements))
 
 
-def prepare() -> Environment:
-    """The environment as the requirements want it; made afresh when they have changed."""
-    environment = Environment(FOLDER)
-    stamp = FOLDER / "made-from"
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()
+def prepare(name: str, uv: Path | None = None) -> Environment:
+    """The environment that requirements/<name>.txt wants; made afresh when that has changed."""
+    environment = Environment(FOLDER / name.replace("/", "-"), REQUIREMENTS / f"{name}.txt")
+    stamp = environment.folder / "made-from"
+    digest = hashlib.sha256(environment.requirements.read_bytes() + sys.version.encode()).hexdigest()
     if not stamp.exists() or stamp.read_text() != digest:
-        print("Setting up .venv-peers (once)...", file=sys.stderr)
-        venv.create(FOLDER, with_pip=True, clear=True, symlinks=True)
-        environment.pip("install", "--require-hashes", "-r", str(REQUIREMENTS))
+        print(f"Setting up {environment.folder.relative_to(ROOT)} (once)...", file=sys.stderr)
+        venv.create(environment.folder, clear=True, symlinks=True)
+        environment.install(uv)
         stamp.write_text(digest)
     return environment

@@ -1,4 +1,4 @@
-"""A Posthouse as its own process, in front of a given upstream."""
+"""A Posthouse as its own process, in front of given providers."""
 
 import os
 import re
@@ -15,21 +15,6 @@ from msgspec import Struct
 from peers.environment import PeerError
 
 KEY: Final = "sk-ph-admin-key-of-the-peers-0123456789"
-CONFIG: Final = """
-[[providers]]
-name = "strict"
-type = "openai-compatible"
-base_url = "{upstream}"
-credential = "upstream-credential-1"
-models = {models}
-
-[[prices]]
-model = "*"
-provider = "strict"
-currency = "USD"
-input = "1"
-output = "2"
-"""
 LOG: Final = "posthouse.log"
 UP: Final = re.compile(r"is up: (http://\S+)")
 
@@ -40,10 +25,10 @@ class House(Struct, frozen=True):
 
 
 @contextmanager
-def running(upstream: str, models: list[str], folder: Path) -> Iterator[House]:
+def running(settings: str, folder: Path) -> Iterator[House]:
+    """`settings` is the whole of its posthouse.toml."""
     config = folder / "posthouse.toml"
-    names = ", ".join(f'"{model}"' for model in models)
-    config.write_text(CONFIG.format(upstream=upstream, models=f"[{names}]"))
+    config.write_text(settings)
     command = [str(Path(sys.executable).with_name("posthouse")), "serve", "--port", "0"]
     command += ["--config", str(config), "--data", str(folder / "data")]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("POSTHOUSE_")}
@@ -65,6 +50,13 @@ def running(upstream: str, models: list[str], folder: Path) -> Iterator[House]:
             log.close()
     if status:
         raise PeerError(f"posthouse exited with {status}")
+
+
+def end_of_log(folder: Path, lines: int = 40) -> str:
+    """What the log says besides its line for each request; empty where that is nothing."""
+    log = (folder / LOG).read_text(errors="replace").splitlines()
+    said = [line for line in log if '"event":"request"' not in line]
+    return "the end of Posthouse's log:\n" + "\n".join(said[-lines:]) if said else ""
 
 
 def _address(process: subprocess.Popen[str], folder: Path) -> str:

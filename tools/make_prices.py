@@ -10,12 +10,15 @@ matches": names that are matched as a whole go into one dictionary (name -> inde
 short list of rules with the index they stand for. So a lookup is one dictionary access and a walk over the few rules
 that come before it, and gives the same row as the package.
 
+Of units it takes hours of sound that is heard, millions of characters that are spoken, and thousands of searches of a
+rerank; prices by image the package has none.
+
 What is left out, and counted under `left_out` in the header:
-* units other than tokens and requests (hours of audio, characters, pages, web searches, storage searches, citations,
-  messages) and video, and cached audio and cached image tokens, for which `core.usage` has no class: a row with a token
-  price keeps it, a row without an input price is dropped and its model stays unpriced;
+* other units (hours of a whole session, pages, web searches, storage searches, citations, messages) and video, and
+  cached audio and cached image tokens, for which `core.usage` has no class: a row with a price that is taken keeps it,
+  any other is dropped and its model stays unpriced;
 * price variants (batch, flex, priority, fast, regions): the standard price stands;
-* rows without any price, unless the name ends in `:free`: unknown is not zero.
+* rows without any price, unless the name ends in `:free` or the package says `free of charge`: unknown is not zero.
 """
 
 import argparse
@@ -37,6 +40,7 @@ from genai_prices.types import (
     ClauseRegex,
     ClauseStartsWith,
     ConditionalPrice,
+    ModelInfo,
     ModelPrice,
     Provider,
     StartDateConstraint,
@@ -62,6 +66,14 @@ CLASSES = {
     "input_image_mtok": "image_input",
     "output_image_mtok": "image_output",
 }
+# The package's key -> our unit, and how many of a million it prices: rates are for a million of each.
+UNITS = {
+    "input_audio_hours": ("audio_second", Decimal(1_000_000) / 3600),
+    "input_mchars": ("character", Decimal(1)),
+    "rerank_searches_kcount": ("search", Decimal(1000)),
+}
+# Who charges each call for ten seconds of sound at least; the package has it as code (types.py, ModelInfo.calc_price).
+LEAST_AUDIO = {("groq", name): {"least_audio_ms": 10_000} for name in ("whisper-large-v3", "whisper-large-v3-turbo")}
 
 
 def nano(price: Decimal, per: int = 1) -> int:
@@ -84,16 +96,32 @@ def rates(prices: dict[str, Decimal | TieredPrices], total_input: int) -> dict[s
     return {ours: nano(at(prices[theirs], total_input)) for theirs, ours in CLASSES.items() if theirs in prices}
 
 
-def row(model_id: str, price: ModelPrice, left_out: Counter[str]) -> dict[str, Any] | None:
+def units(prices: dict[str, Decimal | TieredPrices]) -> dict[str, int]:
+    return {ours: nano(at(prices[theirs], 0) * times) for theirs, (ours, times) in UNITS.items() if theirs in prices}
+
+
+def is_free(model: ModelInfo) -> bool:
+    """Whether the package says in words what it has no number for."""
+    words = f"{model.description} {model.price_comments}".lower()
+    return model.id.endswith(":free") or "free of charge" in words
+
+
+def row(model: ModelInfo, price: ModelPrice, left_out: Counter[str]) -> dict[str, Any] | None:
     prices = {key: value for key, value in vars(price).items() if value is not None}
-    for key in prices.keys() - CLASSES.keys() - {"requests_kcount"}:
+    if "input_audio_hours" in prices:
+        prices.pop("audio_hours", None)  # the same under a wider name
+    for key in prices.keys() - CLASSES.keys() - UNITS.keys() - {"requests_kcount"}:
         left_out[key] += 1
-    if not prices and model_id.endswith(":free"):
+    if not prices and is_free(model):
         return {"rates": {"input": 0, "output": 0}}
-    if "input_mtok" not in prices:
+    result: dict[str, Any] = {}
+    if "input_mtok" in prices:
+        result["rates"] = rates(prices, 0)
+    if found := units(prices):
+        result["units"] = found
+    if not result:
         left_out["without an input price"] += 1
         return None
-    result: dict[str, Any] = {"rates": rates(prices, 0)}
     starts = sorted(
         {tier.start for value in prices.values() if isinstance(value, TieredPrices) for tier in value.tiers}
     )
@@ -116,11 +144,12 @@ def constraint(value: StartDateConstraint | TimeOfDateConstraint | None) -> dict
             return {"from": start.strftime("%H:%M"), "to": end.strftime("%H:%M")}
 
 
-def rows(model_id: str, prices: ModelPrice | list[ConditionalPrice], left_out: Counter[str]) -> list[dict[str, Any]]:
+def rows(model: ModelInfo, left_out: Counter[str]) -> list[dict[str, Any]]:
+    prices = model.prices
     conditional = prices if isinstance(prices, list) else [ConditionalPrice(prices=prices)]
     result = []
     for one in conditional:
-        made = row(model_id, one.prices, left_out)
+        made = row(model, one.prices, left_out)
         if made is None:
             return []
         result.append(constraint(one.constraint) | made)
@@ -170,7 +199,10 @@ def provider_seed(provider: Provider, left_out: Counter[str]) -> dict[str, Any]:
         for name in exact:
             names.setdefault(name, index)
         matchers += [[index, *one] for one in rules]
-        models.append({"id": model.id, "prices": rows(model.id, model.prices, left_out)})
+        prices = rows(model, left_out)
+        for one in prices:
+            one.get("units", {}).update(LEAST_AUDIO.get((provider.id, model.id), {}))
+        models.append({"id": model.id, "prices": prices})
         left_out["variants"] += len(model.price_variants or ())
     fallback = provider.fallback_model_providers or []
     return {"fallback": fallback, "names": dict(sorted(names.items())), "rules": matchers, "models": models}
@@ -204,14 +236,14 @@ def write(data: dict[str, Any], output: Path) -> None:
 MOMENTS = [dt.datetime(2024, 3, 1, 12, tzinfo=dt.UTC), dt.datetime(2026, 9, 5, 2, 30, tzinfo=dt.UTC)]
 MOMENTS += [dt.datetime(2026, 11, 20, hour, tzinfo=dt.UTC) for hour in (0, 1, 4, 9, 17)]
 # In the order of core.usage.Usage: input, cache read, cache write, 1 h, output, reasoning, audio in, out, image in,
-# out.
+# out; then seconds of sound, characters and searches.
 USAGES = [
-    [1000, 0, 0, 0, 333, 0, 0, 0, 0, 0],
-    [12_345, 65_432, 777, 99, 4_321, 1_234, 0, 0, 0, 0],
-    [128_001, 100_000, 30_000, 15_001, 8_191, 7, 0, 0, 0, 0],
-    [271_999, 1, 0, 0, 11, 0, 0, 0, 0, 0],
-    [900_000, 0, 0, 0, 64_000, 0, 0, 0, 0, 0],
-    [101, 0, 0, 0, 53, 0, 211, 307, 401, 503],
+    [1000, 0, 0, 0, 333, 0, 0, 0, 0, 0, 61, 17, 1],
+    [12_345, 65_432, 777, 99, 4_321, 1_234, 0, 0, 0, 0, 0, 0, 0],
+    [128_001, 100_000, 30_000, 15_001, 8_191, 7, 0, 0, 0, 0, 7_201, 4_096, 3],
+    [271_999, 1, 0, 0, 11, 0, 0, 0, 0, 0, 1, 1_000_003, 0],
+    [900_000, 0, 0, 0, 64_000, 0, 0, 0, 0, 0, 0, 0, 0],
+    [101, 0, 0, 0, 53, 0, 211, 307, 401, 503, 13, 999, 2],
 ]
 
 
@@ -228,13 +260,15 @@ def ask(provider: Provider, name: str, number: int) -> dict[str, Any]:
     moment = MOMENTS[number % len(MOMENTS)]
     case: dict[str, Any] = {"provider": provider.id, "name": name, "at": int(moment.timestamp())}
     model = provider.find_model(name, all_providers=providers)
-    if model is None or not rows(model.id, model.prices, Counter()):
+    if model is None or not rows(model, Counter()):
         return case | {"model": None}
     numbers = USAGES[number % len(USAGES)]
-    fresh, read, write_, hour, output, reasoning, audio_in, audio_out, image_in, image_out = numbers
+    fresh, read, write_, hour, output, reasoning, audio_in, audio_out, image_in, image_out = numbers[:10]
+    seconds, characters, searches = numbers[10:]
     priced = model.get_prices(moment)
     if priced.output_mtok is None:
         output = reasoning = audio_out = image_out = 0  # nothing to compare: there the house bills as input
+    whole_sessions = getattr(priced, "audio_hours", None) is not None and "input_audio_hours" not in vars(priced)
     usage = Usage(
         input_tokens=fresh + read + write_ + hour + audio_in + image_in,
         cache_read_tokens=read,
@@ -248,6 +282,10 @@ def ask(provider: Provider, name: str, number: int) -> dict[str, Any]:
         output_image_tokens=image_out,
         cache_audio_read_tokens=0,
         cache_image_read_tokens=0,
+        audio_seconds=0 if whole_sessions else seconds,  # which are left out
+        input_audio_seconds=0 if whole_sessions else seconds,
+        input_characters=characters,
+        rerank_searches=searches,
     )
     total = model.calc_price(usage, provider, genai_request_timestamp=moment).total_price
     cost = int((total * NANO).quantize(Decimal(1), ROUND_HALF_UP))
