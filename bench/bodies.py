@@ -12,6 +12,8 @@ MODEL_BURST = "bench-burst"
 MODEL_PACED = "bench-paced"
 MODEL_IDLE = "bench-idle"
 MODEL_EMBEDDING = "bench-embed"
+MODEL_FOREIGN = "bench-messages"
+"""Served by an upstream that speaks the Messages API, so that a chat request for it is translated both ways."""
 MODELS = (MODEL_CHAT, MODEL_BURST, MODEL_PACED, MODEL_IDLE, MODEL_EMBEDDING)
 """The mock upstream chooses its behaviour by the model's name: it survives gateways that write the body anew."""
 
@@ -102,8 +104,10 @@ LARGE = Ask("large", CHAT_PATH, _chat_body(MODEL_CHAT, LARGE_BODY, stream=False)
 BURST = Ask("burst", CHAT_PATH, _chat_body(MODEL_BURST, SMALL_BODY, stream=True), CHUNKS + 1)
 PACED = Ask("paced", CHAT_PATH, _chat_body(MODEL_PACED, SMALL_BODY, stream=True), CHUNKS + 1)
 IDLE = Ask("idle", CHAT_PATH, _chat_body(MODEL_IDLE, SMALL_BODY, stream=True), CHUNKS + 1)
+FOREIGN = Ask("foreign", CHAT_PATH, _chat_body(MODEL_FOREIGN, SMALL_BODY, stream=True), CHUNKS + 1)
 EMBEDDING = Ask("embeddings", "/v1/embeddings", _compact({"model": MODEL_EMBEDDING, "input": _PROSE}))
-"""`events` counts the 64 chunks and `[DONE]`: the client did not ask for the usage chunk."""
+"""`events` counts the 64 chunks and `[DONE]`: the client did not ask for the usage chunk. What is translated
+has as many: the role, 62 pieces of text, the finish."""
 
 
 # What the mock upstream answers.
@@ -193,3 +197,36 @@ STREAM_CHUNKS = (
 )
 USAGE_CHUNK = _frame(_event([], {"usage": _USAGE}))
 STREAM_END = _frame(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+
+
+def _message_event(kind: str, more: dict[str, object]) -> bytes:
+    return _frame(b"event: %s\ndata: %s\n\n" % (kind.encode(), _compact({"type": kind, **more})))
+
+
+def _message_answer() -> bytes:
+    """The same stream in the words of the Messages API, each event in an HTTP chunk of its own."""
+    usage: dict[str, object] = {"input_tokens": 123, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 64}
+    message: dict[str, object] = {
+        "id": "msg_01Nd8cL2vQ",
+        "type": "message",
+        "role": "assistant",
+        "model": MODEL_FOREIGN,
+    }
+    message |= {"content": [], "stop_reason": None, "stop_sequence": None, "usage": {**usage, "output_tokens": 1}}
+    pieces = [{"type": "text_delta", "text": f" stage{stage}"} for stage in range(1, CHUNKS - 1)]
+    ended = {"stop_reason": "end_turn", "stop_sequence": None}
+    return b"".join(
+        (
+            STREAM_HEAD,
+            _message_event("message_start", {"message": message}),
+            _message_event("content_block_start", {"index": 0, "content_block": {"type": "text", "text": ""}}),
+            *(_message_event("content_block_delta", {"index": 0, "delta": piece}) for piece in pieces),
+            _message_event("content_block_stop", {"index": 0}),
+            _message_event("message_delta", {"delta": ended, "usage": {**usage, "output_tokens": 142}}),
+            _message_event("message_stop", {}),
+            b"0\r\n\r\n",
+        )
+    )
+
+
+MESSAGE_ANSWER = _message_answer()

@@ -40,11 +40,18 @@ base_url = "http://127.0.0.1:{upstream}/v1"
 credential = "upstream-credential-1"
 models = [{models}]
 timeout = {{ connect = 5, first_byte = 120, idle = 600, total = 1200 }}
+
+[[providers]]
+name = "foreign"
+type = "anthropic"
+base_url = "http://127.0.0.1:{upstream}"
+credential = "upstream-credential-2"
+models = ["{foreign}"]
 """
 PRICE = """
 [[prices]]
 model = "{model}"
-provider = "mock"
+provider = "{provider}"
 currency = "USD"
 input = "0.15"
 cached_input = "0.075"
@@ -156,8 +163,10 @@ class Posthouse:
         self._admin = secrets.token_urlsafe(32)
         self._port = free_port()
         models = ", ".join(json.dumps(name) for name in bodies.MODELS)
-        config = POSTHOUSE.format(port=self._port, upstream=world.upstream, models=models)
-        config += "".join(PRICE.format(model=name) for name in bodies.MODELS)
+        foreign = bodies.MODEL_FOREIGN
+        config = POSTHOUSE.format(port=self._port, upstream=world.upstream, models=models, foreign=foreign)
+        config += "".join(PRICE.format(model=name, provider="mock") for name in bodies.MODELS)
+        config += PRICE.format(model=foreign, provider="foreign")
         (self._folder / "posthouse.toml").write_text(config)
         (self._folder / "launcher.py").write_text(LAUNCHER)
 

@@ -114,6 +114,8 @@ class Session(Peer):
         line = data[: data.find(b"\r\n")]
         if b"/embeddings " in line:
             self.send(bodies.EMBEDDING_ANSWER)
+        elif b"/messages " in line:
+            self.send(bodies.MESSAGE_ANSWER)
         elif line.startswith(b"GET") and b"/models " in line:
             self.send(bodies.MODELS_ANSWER)
         elif b"/bench/stats" in line:

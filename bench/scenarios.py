@@ -21,7 +21,10 @@ LONGEST = 180.0
 
 @dataclass(frozen=True, slots=True)
 class CpuScenario:
-    """A closed loop of one kind of request; the figure is the gateway's CPU, µs per request or per `per` chunks."""
+    """A closed loop of one kind of request; the figure is the gateway's CPU, µs per request or per `per` chunks.
+
+    `own`: only Posthouse is asked, since the others are not set up for it.
+    """
 
     key: str
     title: str
@@ -30,6 +33,7 @@ class CpuScenario:
     target: float | None
     per: int = 1
     stagger: float = 0.0
+    own: bool = False
 
 
 CPU_SCENARIOS = (
@@ -37,6 +41,9 @@ CPU_SCENARIOS = (
     CpuScenario("burst", "stream, 64 chunks at once, CPU per request", bodies.BURST, 32, 280.0),
     CpuScenario(
         "paced", "stream, a chunk every 5 ms, CPU per chunk", bodies.PACED, 32, 95.0, bodies.CHUNKS, bodies.PACE
+    ),
+    CpuScenario(
+        "foreign", "the burst of 64 from Messages, as chat, CPU per request", bodies.FOREIGN, 32, None, own=True
     ),
     CpuScenario("large", "chat, 64 KB, CPU per request", bodies.LARGE, 32, 450.0),
     CpuScenario("embeddings", "embeddings, 11 KB answer, CPU per request", bodies.EMBEDDING, 32, None),
