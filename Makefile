@@ -24,7 +24,7 @@ serve: $(VENV)/.base ## set up and start Posthouse on http://127.0.0.1:8700 (ARG
 	@exec $(BIN)/posthouse serve $(ARGS)
 
 test: $(VENV)/.dev ## set up and run all tests (ARGS="-k limits" is passed on)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 check: lint types floors test ## everything CI holds: lint, types, floors, tests
 
@@ -60,12 +60,19 @@ COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --g
 	--no-emit-find-links --custom-compile-command "make lock" --quiet $(if $(UPGRADE),--upgrade)
 
 # Without ours: the peers talk to us over a socket, like anybody.
-LOCK_PEERS = $(subst pip compile pyproject.toml,pip compile,$(COMPILE)) --group pyproject.toml:peers
+LOCK_PEERS = $(subst pip compile pyproject.toml,pip compile,$(COMPILE)) --group pyproject.toml
+CLIENTS := openai-0 earlier openai-2 current langchain litellm node
 
 lock: $(UV) ## write requirements/*.txt again from pyproject.toml
 	$(COMPILE) --group build --output-file requirements/base.txt
 	$(COMPILE) --group dev --constraints requirements/base.txt --output-file requirements/dev.txt
-	$(LOCK_PEERS) --constraints requirements/dev.txt --output-file requirements/peers.txt
+	$(LOCK_PEERS):peers --constraints requirements/dev.txt --output-file requirements/peers.txt
+	@mkdir -p requirements/clients
+	set -e; for name in $(CLIENTS); do \
+		$(LOCK_PEERS):client-$$name --output-file requirements/clients/$$name.txt; done
+	$(VENV)-lock/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes \
+		-r requirements/clients/node.txt
+	$(VENV)-lock/bin/python tools/lock_node.py $(if $(UPGRADE),--upgrade)
 	$(COMPILE) --group prices --constraints requirements/base.txt --output-file requirements/prices.txt
 
 prices: requirements/prices.txt | python-is-new-enough ## make the price seed again from genai-prices
