@@ -489,15 +489,12 @@ def test_without_tools_nothing_is_chosen() -> None:
 
 @pytest.mark.req("MSG-ENC-006")
 def test_a_custom_tool_is_a_function_with_one_text() -> None:
-    tool = Tool("sql", "custom", "Runs SQL.", format=b'{"type":"grammar","syntax":"lark"}')
+    tool = Tool("sql", "custom", "Runs SQL.", format=b'{"type":"grammar","syntax":"lark","definition":"start: /a+/"}')
     body, dropped = _encode(tools=(tool,))
-    assert body["tools"] == [
-        {
-            "name": "sql",
-            "description": 'Runs SQL.\n\nThe input has this format: {"type":"grammar","syntax":"lark"}',
-            "input_schema": {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]},
-        }
-    ]
+    (said,) = body["tools"]
+    member = said["input_schema"]["properties"]["input"]
+    assert (said["name"], said["description"], said["input_schema"]["required"]) == ("sql", "Runs SQL.", ["input"])
+    assert (member["type"], member["description"].rpartition("\n")[2]) == ("string", "start: /a+/")
     assert dropped == ("tool.custom",)
 
 

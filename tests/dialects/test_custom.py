@@ -10,8 +10,27 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from posthouse.core.events import Event, Finished, Started, TextDelta, ToolCallDelta, ToolCallStarted
-from posthouse.core.items import Choice, InnerRequest, InnerResponse, Item, OpaqueTool, Tool, ToolCallItem
-from posthouse.dialects.custom import MAX_CALLS, MAX_INPUT, CustomCalls, customs_of, turned_back, unwrapped
+from posthouse.core.items import (
+    Choice,
+    InnerRequest,
+    InnerResponse,
+    Item,
+    OpaqueTool,
+    Tool,
+    ToolCallItem,
+    ToolChoice,
+    ToolResultItem,
+)
+from posthouse.dialects.custom import (
+    MAX_CALLS,
+    MAX_INPUT,
+    CustomCalls,
+    as_function,
+    as_functions,
+    customs_of,
+    turned_back,
+    unwrapped,
+)
 from posthouse.dialects.errors import DialectError
 from tests.dialects import inner
 
@@ -42,6 +61,43 @@ def test_only_calls_of_these_functions_are_turned_back() -> None:
     first, second = turned_back(answer, frozenset({"run"})).choices[0].items
     assert first == ToolCallItem("c1", "run", "ls", "custom")
     assert second == items[1]
+
+
+@pytest.mark.parametrize("form", [None, b'{"type":"text"}', b"{}", b'{"type":"grammar","syntax":"lark"}', b"null"])
+def test_a_custom_tool_of_any_text_is_a_function_of_any_text(form: bytes | None) -> None:
+    made = as_function(Tool("run", "custom", "Runs it.", format=form))
+    assert (made.name, made.kind, made.description, made.strict, made.format) == (
+        "run",
+        "function",
+        "Runs it.",
+        None,
+        None,
+    )
+    assert json.loads(made.schema or b"")["properties"]["input"]["description"].endswith("as free text.")
+
+
+def test_a_grammar_is_told_as_it_stands() -> None:
+    form = b'{"type":"grammar","syntax":"lark","definition":"start: \\"a\\"\\n"}'
+    schema = json.loads(as_function(Tool("run", "custom", format=form)).schema or b"")
+    assert schema["properties"]["input"]["description"].endswith('(lark):\nstart: "a"\n')
+
+
+@given(st.text())
+def test_a_request_becomes_one_of_functions_only(text: str) -> None:
+    function, opaque = Tool("get_weather", schema=b"{}"), OpaqueTool("any", b"{}")
+    called = ToolCallItem("c1", "get_weather", text)
+    items: tuple[Item, ...] = (ToolCallItem("c0", "run", text, "custom"), called, ToolResultItem("c0", ()))
+    tools = (Tool("run", "custom"), function, opaque)
+    request = InnerRequest("any", "m", items, tools, ToolChoice("named", "run", "custom"))
+    made, dropped = as_functions(request)
+    assert dropped == ("tool.custom",)
+    assert made.tools == (as_function(Tool("run", "custom")), function, opaque)
+    assert made.tool_choice == ToolChoice("named", "run")
+    first, second, third = made.items
+    assert isinstance(first, ToolCallItem)
+    assert (first.kind, first.name, unwrapped(first.arguments)) == ("function", "run", text)
+    assert (second, third) == items[1:]
+    assert as_functions(made) == (made, ())
 
 
 def wanted(events: Iterable[Event], names: frozenset[str]) -> dict[Any, Any]:

@@ -7,12 +7,14 @@ import pytest
 
 from posthouse.core.errors import InvalidRequest
 from posthouse.core.requests import ModelRequest, Operation
+from posthouse.core.usage import Usage
 from posthouse.dialects import anthropic_messages, openai_chat_head, openai_responses
-from posthouse.providers import anthropic, gemini, groq, openai, openai_compatible
+from posthouse.providers import anthropic, azure, gemini, groq, mistral, openai, openai_compatible
 from posthouse.providers.call import call
 from posthouse.providers.carriage import Carriage, dropped_by
 from posthouse.providers.model import Provider, deployment
 from posthouse.providers.prepare import Prepared, body_for, prepare
+from posthouse.upstream.memory import MemoryResponse
 from posthouse.upstream.model import UpstreamRequest
 from tests.providers.asking import account, asked, chat, prepared
 from tests.providers.vendor import RECORDINGS, Vendor
@@ -339,6 +341,91 @@ async def test_a_custom_tool_comes_back_as_one_from_a_whole_answer() -> None:
     reply = await carriage.reply(vendor.response)
     (call_,) = msgspec.json.decode(reply.body)["output"]
     assert (call_["type"], call_["name"], call_["input"]) == ("custom_tool_call", "run", "ls -l")
+
+
+GRAMMAR: Final = {"type": "grammar", "syntax": "lark", "definition": 'start: "a"'}
+
+
+def patching(**more: object) -> ModelRequest:
+    """A coding agent's second turn: its tool takes text, and was called before."""
+    turns = [
+        {"role": "user", "content": "Mend it."},
+        {"type": "custom_tool_call", "call_id": "call_1", "name": "apply_patch", "input": "*** Begin"},
+        {"type": "custom_tool_call_output", "call_id": "call_1", "output": "Done."},
+    ]
+    tools = [
+        {"type": "custom", "name": "apply_patch", "format": GRAMMAR},
+        {"type": "function", "name": "shell", "parameters": SCHEMA, "strict": False},
+    ]
+    choice = {"type": "custom", "name": "apply_patch"}
+    body = {"model": "public-name", "input": turns, "tools": tools, "tool_choice": choice}
+    return openai_responses.decode_head(msgspec.json.encode(body | more))
+
+
+async def test_a_server_that_only_speaks_as_openai_does_gets_functions_in_place_of_custom_tools() -> None:
+    ready = way(openai_compatible.ROW, "responses")
+    carriage = Carriage(ready, patching(), "req_1")
+    sent = msgspec.json.decode(body_for(ready, carriage.request))
+    assert [tool["type"] for tool in sent["tools"]] == ["function", "function"]
+    member = sent["tools"][0]["function"]["parameters"]["properties"]["input"]
+    assert member["description"].endswith(GRAMMAR["definition"])
+    assert sent["tool_choice"] == {"type": "function", "function": {"name": "apply_patch"}}
+    (call_,) = sent["messages"][1]["tool_calls"]
+    assert (call_["type"], call_["id"], call_["function"]["name"]) == ("function", "call_1", "apply_patch")
+    assert msgspec.json.decode(call_["function"]["arguments"]) == {"input": "*** Begin"}
+    assert sent["messages"][2] == {"role": "tool", "tool_call_id": "call_1", "content": "Done."}
+    assert carriage.dropped == ("tools",)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_it_calls_is_a_custom_call_for_the_client(stream: bool) -> None:
+    function = {"name": "apply_patch", "arguments": '{"input": "*** Begin"}'}
+    calls = [{"index": 0, "id": "call_2", "type": "function", "function": function}]
+    message = {"role": "assistant", "content": None, "tool_calls": calls}
+    said = {"index": 0, "delta" if stream else "message": message, "finish_reason": "tool_calls"}
+    answer = msgspec.json.encode({"id": "chatcmpl-1", "choices": [said]})
+    kind = b"text/event-stream" if stream else b"application/json"
+    body = b"data: %b\n\ndata: [DONE]\n\n" % answer if stream else answer
+    carriage = Carriage(way(openai_compatible.ROW, "responses"), patching(stream=stream), "req_1")
+    reply = await carriage.reply(MemoryResponse(200, [(b"content-type", kind)], [body]))
+    if not stream:
+        (call_,) = msgspec.json.decode(reply.body)["output"]
+    else:
+        assert reply.stream is not None
+        end = reply.stream.end(Usage(), estimated=True).decode()
+        (done,) = [line for line in end.splitlines() if line.startswith('data: {"type":"response.completed"')]
+        (call_,) = msgspec.json.decode(done.removeprefix("data: "))["response"]["output"]
+    assert (call_["type"], call_["name"], call_["input"]) == ("custom_tool_call", "apply_patch", "*** Begin")
+
+
+RELAY: Final = "https://relay.example/v1"
+
+
+@pytest.mark.parametrize(
+    ("row", "settings", "kind"),
+    [
+        (openai.ROW, {"wires": ("chat.completions",)}, "custom"),
+        (openai.ROW, {"wires": ("chat.completions",), "base_url": RELAY}, "custom"),
+        (openai.ROW, {"base_url": RELAY}, "function"),
+        (azure.ROW, {"wires": ("chat.completions",), "base_url": "https://mine.openai.azure.com"}, "custom"),
+        (openai_compatible.ROW, {}, "function"),
+        (mistral.ROW, {}, "function"),
+    ],
+)
+def test_custom_tools_stay_where_the_vendor_takes_them(row: Provider, settings: dict[str, Any], kind: str) -> None:
+    place = msgspec.structs.replace(account(row), **settings)
+    ready = prepare(deployment(place, "public-name", "model"), "responses")
+    sent = msgspec.json.decode(body_for(ready, Carriage(ready, patching(), "req_1").request))
+    assert (sent["tools"][0]["type"], sent["messages"][1]["tool_calls"][0]["type"]) == (kind, kind)
+
+
+@pytest.mark.parametrize(("row", "kind"), [(openai.ROW, "custom"), (openai_compatible.ROW, "function")])
+def test_they_do_over_responses_too(row: Provider, kind: str) -> None:
+    place = msgspec.structs.replace(account(row), wires=("responses",))
+    ready = prepare(deployment(place, "public-name", "model"), "chat.completions")
+    request = chat(tools=[{"type": "custom", "custom": {"name": "run"}}])
+    sent = msgspec.json.decode(body_for(ready, Carriage(ready, request, "req_1").request))
+    assert sent["tools"][0]["type"] == kind
 
 
 def _request(ready: Prepared) -> UpstreamRequest:

@@ -17,6 +17,7 @@ from posthouse.dialects.anthropic_parts import Losses
 from posthouse.dialects.anthropic_schema import Fitted
 from posthouse.dialects.anthropic_turns import Conversation, plain
 from posthouse.dialects.codec import Encoded, Maker
+from posthouse.dialects.custom import as_function
 
 # The API demands a cap where other dialects have none: the largest that every model of it still served accepts.
 DEFAULT_MAX_TOKENS: Final = 8192
@@ -28,7 +29,6 @@ _JSON_ONLY: Final = "Answer with one valid JSON object and nothing else: no word
 _PERSONAL: Final = re.compile(r".*@.*|\+?[\d\s().-]{7,}", re.DOTALL)
 _MAX_USER: Final = 256
 _NO_SCHEMA: Final = b'{"type":"object"}'
-_TEXT_SCHEMA: Final = b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}'
 _encode: Final = msgspec.json.Encoder().encode
 _decode_members: Final = Decoder(dict[str, Raw]).decode
 
@@ -75,15 +75,12 @@ def _encode_tool(tool: Tool | OpaqueTool, own: bool, losses: Losses) -> Any:
             return Raw(tool.payload)
         losses.add("tool.opaque")
         return None
+    if tool.kind == "custom":
+        losses.add("tool.custom")
+        tool = as_function(tool)
     body: Json = {"name": tool.name}
     if tool.description is not None:
         body["description"] = tool.description
-    if tool.kind == "custom":
-        losses.add("tool.custom")
-        if tool.format is not None:
-            said = tool.format.decode("utf-8", "replace")
-            body["description"] = f"{tool.description or ''}\n\nThe input has this format: {said}".strip()
-        return {**body, "input_schema": Raw(_TEXT_SCHEMA)}
     body["input_schema"] = _encode_schema(tool, own, losses)
     if tool.strict is not None:
         body["strict"] = tool.strict

@@ -1,7 +1,8 @@
 """Custom tools over a wire that has only functions.
 
-A codec writes such a tool as a function with one text, `input` (and says that it dropped `tool.custom`). What the model
-then calls is a function with an object; for the client it is a call of its custom tool with the text.
+Such a tool is written as a function with one text, `input`, and `tool.custom` is told to be dropped: by the codec of a
+dialect that has no custom tools, and by `as_functions` for a provider that does not take those of its dialect. What the
+model then calls is a function with an object; for the client it is a call of its custom tool with the text.
 """
 
 from collections.abc import Sequence
@@ -12,24 +13,68 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from posthouse.core.events import Event, Failed, ToolCallDelta, ToolCallStarted, UsageReported
-from posthouse.core.items import InnerRequest, InnerResponse, Item, Tool, ToolCallItem
+from posthouse.core.items import InnerRequest, InnerResponse, Item, OpaqueTool, Tool, ToolCallItem
+from posthouse.core.requests import Operation
 from posthouse.dialects.errors import DialectError
 
 MAX_INPUT: Final = 4 << 20  # characters
 MAX_CALLS: Final = 1024
+# The wires whose dialect has custom tools. The codecs of the others write functions.
+WIRES: Final[frozenset[Operation]] = frozenset({"chat.completions", "responses"})
+_WHOLE_INPUT: Final = "The whole input of the tool, as free text."
 
 
 class _Input(Struct):
     input: str
 
 
+class _Grammar(Struct, tag="grammar"):
+    syntax: str
+    definition: str
+
+
 _decode_input: Final = msgspec.json.Decoder(_Input).decode
 _decode_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_grammar: Final = msgspec.json.Decoder(_Grammar).decode
+_encode: Final = msgspec.json.Encoder().encode
 
 
 def customs_of(request: InnerRequest) -> frozenset[str]:
     """The names of a request's custom tools."""
     return frozenset(tool.name for tool in request.tools if isinstance(tool, Tool) and tool.kind == "custom")
+
+
+def as_function(tool: Tool) -> Tool:
+    """A custom tool as a function with one text; its grammar binds nobody, so the model is told of it."""
+    rule = ""
+    if tool.format is not None:
+        try:
+            grammar = _decode_grammar(tool.format)
+            rule = f" It must follow this grammar ({grammar.syntax}):\n{grammar.definition}"
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            pass  # any text, as far as we know
+    member = {"type": "string", "description": _WHOLE_INPUT + rule}
+    schema = {"type": "object", "properties": {"input": member}, "required": ["input"], "additionalProperties": False}
+    return Tool(tool.name, "function", tool.description, schema=_encode(schema))
+
+
+def as_functions(request: InnerRequest) -> tuple[InnerRequest, tuple[str, ...]]:
+    """A request whose custom tools, a choice of one of them and calls of them are functions, and what that drops."""
+
+    def function(tool: Tool | OpaqueTool) -> Tool | OpaqueTool:
+        return as_function(tool) if isinstance(tool, Tool) and tool.kind == "custom" else tool
+
+    def called(item: Item) -> Item:
+        if isinstance(item, ToolCallItem) and item.kind == "custom":
+            return replace(item, kind="function", arguments=_encode(_Input(item.arguments)).decode())
+        return item
+
+    choice = request.tool_choice
+    if choice is not None and choice.kind == "custom":
+        choice = replace(choice, kind="function")
+    dropped = ("tool.custom",) if customs_of(request) else ()
+    tools, items = tuple(map(function, request.tools)), tuple(map(called, request.items))
+    return replace(request, items=items, tools=tools, tool_choice=choice), dropped
 
 
 def unwrapped(arguments: str) -> str:

@@ -24,6 +24,7 @@ from posthouse.core.items import (
 )
 from posthouse.core.parts import AudioPart, FilePart, ImagePart, TextPart
 from posthouse.dialects.codec import Addressed, Encoded, Maker
+from posthouse.dialects.custom import as_function
 from posthouse.dialects.fields import MAX_TOKENS, Fields, decode_fields, missing
 from posthouse.dialects.gemini_contents import ContentReader, ContentWriter, sign_current_turn
 from posthouse.dialects.gemini_fields import DIALECT, ERRORS, Json, Members, invalid
@@ -296,15 +297,13 @@ def _encode_tools(request: InnerRequest, lost: Lost) -> list[Any]:
 
 
 def _encode_function(tool: Tool, lost: Lost) -> Json:
+    if tool.kind == "custom":
+        lost["tool.custom"] = None
+        tool = as_function(tool)
     function: Json = {"name": tool.name}
     if tool.description is not None:
         function["description"] = tool.description
-    if tool.kind == "custom":
-        lost["tool.custom"] = None
-        rule = "" if tool.format is None else f" Its form: {tool.format.decode('utf-8', 'replace')}"
-        member = {"type": "string", "description": f"The whole input of the tool, as free text.{rule}"}
-        function["parametersJsonSchema"] = {"type": "object", "properties": {"input": member}, "required": ["input"]}
-    elif tool.schema is not None:
+    if tool.schema is not None:
         function["parametersJsonSchema"] = Raw(tool.schema)
     if tool.strict:
         lost["tool.strict"] = None

@@ -17,7 +17,7 @@ from posthouse.core.items import InnerRequest, InnerResponse
 from posthouse.core.requests import ModelRequest
 from posthouse.core.usage import Usage
 from posthouse.dialects.codec import Addressed, Codec, ReplyHead, StreamDecoder, Whole
-from posthouse.dialects.custom import customs_of, turned_back
+from posthouse.dialects.custom import as_functions, customs_of, turned_back
 from posthouse.dialects.fields import decode_fields
 from posthouse.dialects.inner import collected, events_of, text_of
 from posthouse.dialects.streams import AnswerStream, Passing, Repaired, Translating
@@ -61,8 +61,9 @@ class Carriage:
         inner = replace(inner_of(self._asked, way.client), model=way.maker.model)
         fit = self._account.row.fit
         inner, unfit = (inner, ()) if fit is None else fit(inner, way.maker.model)
-        encoded = way.provider.encode_request(inner, way.maker)
-        names = dict.fromkeys((*unfit, *encoded.dropped))
+        fitting, wrapped = as_functions(inner) if way.wraps else (inner, ())
+        encoded = way.provider.encode_request(fitting, way.maker)
+        names = dict.fromkeys((*unfit, *wrapped, *encoded.dropped))
         self.dropped = tuple(dict.fromkeys(way.client.members.get(name, name) for name in names))
         if "tool.custom" in names:
             self._customs = customs_of(inner)

@@ -88,6 +88,8 @@ class Provider(Struct, frozen=True, kw_only=True, eq=False):
     detour          (wire, upstream model) -> the requests of that model which that wire refuses, None: there are none
     fit             (request, upstream model) -> the request without what that model refuses, and the inner names of
                     what was taken out; asked where a request is translated, never where it passes
+    customs         the wires over which the vendor takes custom tools; in what is translated for any other they are
+                    functions with one text (`dialects.custom`)
     refuses         (wire, upstream model) -> members that we write into every request of that wire, and that this model
                     refuses; asked there too
     vectors         embeddings, where the vendor has them in a form of its own
@@ -125,6 +127,7 @@ class Provider(Struct, frozen=True, kw_only=True, eq=False):
     locate: Callable[["ProviderAccount", Endpoint, str], str | None] | None = None
     detour: Callable[[Operation, str], Detour | None] | None = None
     fit: Fit | None = None
+    customs: tuple[Operation, ...] = ()
     refuses: Callable[[Operation, str], tuple[str, ...]] | None = None
     vectors: Vectors | None = None
     stream_usage: StreamUsage = "include_usage"

@@ -18,6 +18,7 @@ from posthouse.core.errors import ConfigError, InvalidRequest, NotFound
 from posthouse.core.requests import MEDIA, TEXTS, ModelRequest, Operation, Upload
 from posthouse.dialects.codec import Codec, Maker
 from posthouse.dialects.codecs import HEADERS, OWN, Own, codec_of
+from posthouse.dialects.custom import WIRES as CUSTOM_WIRES
 from posthouse.providers.model import Deployment, Detour, Endpoint, Fields, Provider, ProviderAccount
 from posthouse.upstream.model import BodyStream, Origin, UpstreamRequest
 
@@ -32,11 +33,13 @@ _VERSION: Final = re.compile(r"v[0-9]{1,2}((alpha|beta)[0-9]{0,2})?")
 
 
 class Way(Struct, frozen=True, eq=False):
-    """Between the client's dialect and the provider's. They are one object where the bytes pass."""
+    """Between the client's dialect and the provider's. They are one object where the bytes pass. `wraps`: the provider
+    does not take custom tools, though its dialect has them."""
 
     client: Codec
     provider: Codec
     maker: Maker
+    wraps: bool = False
 
     @property
     def passes(self) -> bool:
@@ -111,6 +114,12 @@ def wires_of(account: ProviderAccount) -> tuple[Operation, ...]:
     return tuple(wire for wire in wires if _url(account, wire, "m", stream=False) is not None)
 
 
+def _takes_customs(account: ProviderAccount, wire: Operation) -> bool:
+    """Of a compatible server elsewhere it is not believed, unless the operator says what is spoken there."""
+    row = account.row
+    return wire in row.customs and (row.base_url is None or account.wires is not None or _at_home(account))
+
+
 def _at_home(account: ProviderAccount) -> bool:
     host = (_host(account.base_url) or "").lower()
     sites = (_host(account.row.base_url or ""), *account.row.sites)
@@ -129,7 +138,8 @@ def _prepared(deployment: Deployment, operation: Operation, wire: Operation) -> 
     origin, target = address(account, wire, deployment.upstream_model)
     way = None
     if operation in TEXTS and not operation == wire == "chat.completions":
-        way = Way(codec_of(operation), codec_of(wire), _maker(deployment))
+        wraps = wire in CUSTOM_WIRES and not _takes_customs(account, wire)
+        way = Way(codec_of(operation), codec_of(wire), _maker(deployment), wraps)
     return Prepared(
         deployment=deployment,
         operation=operation,
