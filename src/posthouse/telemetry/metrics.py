@@ -15,6 +15,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from posthouse.core.money import NANO
+from posthouse.core.requests import TEXTS
 from posthouse.core.usage import Usage
 from posthouse.telemetry.log import RequestLog
 from posthouse.telemetry.model import Finished
@@ -55,15 +56,17 @@ class Histogram:
 class _Series:
     """All figures of one (route, model, provider)."""
 
-    __slots__ = ("classes", "cost", "duration", "ends", "first_token", "overhead", "rate")
+    __slots__ = ("amounts", "cost", "count", "duration", "ends", "first_token", "overhead", "rate")
 
-    def __init__(self) -> None:
+    def __init__(self, operation: str) -> None:
         self.ends: dict[tuple[int, str], int] = {}  # (status, error) -> requests
         self.duration = Histogram(DURATIONS)
         self.first_token = Histogram(FIRST_TOKEN)
         self.overhead = Histogram(OVERHEAD)
         self.rate = Histogram(RATES)
-        self.classes = [0] * len(_CLASSES)
+        self.amounts = [0] * (len(_CLASSES) + len(_UNITS))
+        # Which of them a request can have is known by its operation: one of texts does not even look for units.
+        self.count = _count_tokens if operation in _WITHOUT_UNITS else _count_all
         self.cost: dict[str, int] = {}
 
 
@@ -78,6 +81,14 @@ _CLASSES: Final = (
     ("output", "audio"),
     ("output", "image"),
 )
+# What is counted beside tokens: name, help, and how many of what is counted make one of it.
+_UNITS: Final = (
+    ("images", "Images made.", 1),
+    ("audio_seconds", "Seconds of sound, heard or spoken.", 1000),
+    ("characters", "Characters of text to be spoken.", 1),
+    ("searches", "Searches of reranking.", 1),
+)
+_WITHOUT_UNITS: Final = frozenset([*TEXTS, "embeddings"])
 
 
 class Telemetry(Collector):
@@ -118,7 +129,7 @@ class Telemetry(Collector):
                 series.rate.observe(done.usage.total_output / (duration - first))
             if done.overhead is not None:
                 series.overhead.observe(done.overhead)
-        _count_tokens(series.classes, done.usage)
+        series.count(series.amounts, done.usage)
         if record.cost and record.currency is not None:
             series.cost[record.currency] = series.cost.get(record.currency, 0) + record.cost
         if self.log is not None:
@@ -193,7 +204,7 @@ class Telemetry(Collector):
             key = ("other", "other", "other")
             if key in self._series:
                 return self._series[key]
-        series = self._series[key] = _Series()
+        series = self._series[key] = _Series(key[0])
         return series
 
     def _request_families(self) -> Iterator[Metric]:
@@ -230,7 +241,7 @@ class Telemetry(Collector):
         sums: dict[tuple[str, str, str, str], int] = {}
         costs: dict[tuple[str, str, str], int] = {}
         for (_, model, provider), series in self._series.items():
-            for (direction, name), count in zip(_CLASSES, series.classes, strict=True):
+            for (direction, name), count in zip(_CLASSES, series.amounts, strict=False):
                 if count:
                     place = (direction, name, model, provider)
                     sums[place] = sums.get(place, 0) + count
@@ -240,6 +251,7 @@ class Telemetry(Collector):
         for place, count in sums.items():
             tokens.add_metric(list(place), count)
         yield tokens
+        yield from self._unit_families()
         families: dict[str, CounterMetricFamily] = {}
         for (currency, model, provider), nano in costs.items():
             name = f"posthouse_cost_{currency.lower()}"
@@ -249,16 +261,35 @@ class Telemetry(Collector):
             billed.add_metric([model, provider], nano / NANO)
         yield from families.values()
 
+    def _unit_families(self) -> Iterator[Metric]:
+        for number, (name, help_text, size) in enumerate(_UNITS, len(_CLASSES)):
+            family = CounterMetricFamily(f"posthouse_{name}", help_text, labels=["model", "provider"])
+            sums: dict[tuple[str, str], int] = {}
+            for (_, model, provider), series in self._series.items():
+                if count := series.amounts[number]:
+                    sums[model, provider] = sums.get((model, provider), 0) + count
+            for place, count in sums.items():
+                family.add_metric(list(place), count / size)
+            yield family
 
-def _count_tokens(classes: list[int], usage: Usage) -> None:
-    classes[0] += usage.input
-    classes[5] += usage.output
+
+def _count_tokens(amounts: list[int], usage: Usage) -> None:
+    amounts[0] += usage.input
+    amounts[5] += usage.output
     if usage.cache_read or usage.reasoning or usage.cache_write or usage.cache_write_1h:
-        classes[1] += usage.cache_read
-        classes[2] += usage.cache_write + usage.cache_write_1h
-        classes[6] += usage.reasoning
+        amounts[1] += usage.cache_read
+        amounts[2] += usage.cache_write + usage.cache_write_1h
+        amounts[6] += usage.reasoning
     if usage.audio_input or usage.audio_output or usage.image_input or usage.image_output:
-        classes[3] += usage.audio_input
-        classes[4] += usage.image_input
-        classes[7] += usage.audio_output
-        classes[8] += usage.image_output
+        amounts[3] += usage.audio_input
+        amounts[4] += usage.image_input
+        amounts[7] += usage.audio_output
+        amounts[8] += usage.image_output
+
+
+def _count_all(amounts: list[int], usage: Usage) -> None:
+    _count_tokens(amounts, usage)
+    amounts[9] += usage.images
+    amounts[10] += usage.audio_ms
+    amounts[11] += usage.characters
+    amounts[12] += usage.searches
