@@ -44,8 +44,10 @@ ADDRESSED: Final = Addressed("m")
 ALWAYS: Final = "always"
 SOMETIMES: Final = "sometimes"  # it depends on the value, or on what stands beside it
 _SAMPLING: Final = ("temperature", "top_p", "stop", "choices", "seed", "presence_penalty", "frequency_penalty", "user")
+_EVERYWHERE: Final = dict.fromkeys(("max_output", "stream"), ALWAYS)
 KEPT: Final[dict[Operation, dict[str, str]]] = {
     "chat.completions": {
+        **_EVERYWHERE,
         **dict.fromkeys((*_SAMPLING, "effort", "verbosity", "output_format", "parallel_tools", "name"), ALWAYS),
         **dict.fromkeys(("tools", "tool.custom", "tool.strict", "tool_choice", "part.image", "part.detail"), ALWAYS),
         **dict.fromkeys(("part.file", "part.filename"), ALWAYS),
@@ -53,17 +55,21 @@ KEPT: Final[dict[Operation, dict[str, str]]] = {
         "stop": SOMETIMES,  # four of them
     },
     "responses": {
+        **_EVERYWHERE,
         **dict.fromkeys(("temperature", "top_p", "user", "effort", "verbosity", "output_format"), ALWAYS),
         **dict.fromkeys(("tools", "tool.custom", "tool.strict", "tool_choice", "parallel_tools"), ALWAYS),
         **dict.fromkeys(("part.image", "part.detail", "part.file", "part.filename"), ALWAYS),
         "part.audio": SOMETIMES,
+        "max_output": SOMETIMES,  # 16 at least
     },
     "messages": {
+        **_EVERYWHERE,
         **dict.fromkeys(("tools", "tool_choice", "parallel_tools", "part.image", "part.file", "part.filename"), ALWAYS),
         **dict.fromkeys(("temperature", "top_p", "top_k", "stop", "user", "effort", "thinking_budget"), SOMETIMES),
         **dict.fromkeys(("output_format", "tool.strict"), SOMETIMES),
     },
     "generate_content": {
+        **_EVERYWHERE,
         **dict.fromkeys(
             ("tools", "tool_choice", "output_format", "part.image", "part.file", "thinking_budget"), ALWAYS
         ),
@@ -73,6 +79,7 @@ KEPT: Final[dict[Operation, dict[str, str]]] = {
         "part.audio": SOMETIMES,
     },
     "completions": {
+        **_EVERYWHERE,
         **dict.fromkeys(_SAMPLING, ALWAYS),
         "stop": SOMETIMES,
     },
@@ -153,6 +160,8 @@ def wishes(request: InnerRequest, customs: Iterable[str] = ()) -> dict[str, Any]
     functions = [tool for tool in tools if tool.kind == "function" and tool.name not in customs]
     choice, thinking = request.tool_choice, request.thinking
     found: dict[str, Any] = {
+        "max_output": sampling.max_output,
+        "stream": request.stream or None,
         "temperature": sampling.temperature,
         "top_p": None if sampling.top_p == 1 else sampling.top_p,
         "top_k": sampling.top_k,
@@ -186,10 +195,10 @@ def _format_of(request: InnerRequest) -> Any:
 
 
 def _json(payload: bytes | None) -> Any:
-    """A schema without what closes it, which some APIs ask for."""
+    """A schema without what closes it, which some APIs ask for. Any object is what none means."""
     value = json.loads(payload or b"{}")
     value.pop("additionalProperties", None)
-    return value
+    return {} if value == {"type": "object"} else value
 
 
 def _wishes_in(items: Items) -> dict[str, Any]:
@@ -199,7 +208,7 @@ def _wishes_in(items: Items) -> dict[str, Any]:
     found: dict[str, list[Any]] = {
         "name": [item.name for item in items if isinstance(item, MessageItem) and item.name],
         "part.image": [part.url for part in images],
-        "part.detail": [part.detail for part in images if part.detail],
+        "part.detail": [part.detail for part in images if part.detail not in (None, "auto")],
         "part.file": [part.data for part in files],
         "part.filename": [part.filename for part in files if part.filename],
         "part.audio": [part.data for part in parts if isinstance(part, AudioPart)],
@@ -211,8 +220,9 @@ def _wishes_in(items: Items) -> dict[str, Any]:
 # --- conversations -----------------------------------------------
 _REMINDER: Final = ("<system-reminder>\n", "\n</system-reminder>")
 _ROLES: Final = {"developer": "system"}
-# What we say ourselves: before pictures of a result, where the other side wants the user to begin, and where it has no
-# word for any JSON object.
+# What we say ourselves in place of a result; and before pictures of one, where the other side wants the user to begin,
+# and where it has no word for any JSON object.
+_UNSAID: Final = (ELSEWHERE, "The tool failed and said nothing of why.")
 _OURS: Final = ("Belongs to the result of ", "(The conversation begins.)", "Answer with one valid JSON object")
 
 
@@ -262,7 +272,7 @@ def bare(text: str) -> str:
 
 
 def _result(item: ToolResultItem) -> tuple[str, bool]:
-    texts = [part.text for part in item.parts if isinstance(part, TextPart) and part.text != ELSEWHERE]
+    texts = [part.text for part in item.parts if isinstance(part, TextPart) and part.text not in _UNSAID]
     said, failed = "\n".join(texts), item.failed
     if said.startswith(FAILED):
         said, failed = said.removeprefix(FAILED), True

@@ -168,6 +168,10 @@ def test_one_text_of_the_user_s_is_the_prompt() -> None:
     }
 
 
+def test_a_cap_of_nothing_is_not_taken_for_none() -> None:
+    assert encode(asked(user("Once"), sampling=Sampling(max_output=0)))["max_tokens"] == 0
+
+
 @pytest.mark.req("COMP-REQ-010")
 def test_a_conversation_is_written_down_as_a_play() -> None:
     state = OpaqueState("p", "m", "a", b"")

@@ -104,7 +104,7 @@ def encode_request(request: InnerRequest, maker: Maker) -> Encoded:
     body: Json = {
         "model": request.model,
         "prompt": prompt_for(request.items, dropped),
-        "max_tokens": sampling.max_output or (None if own else ROOM),
+        "max_tokens": ROOM if sampling.max_output is None and not own else sampling.max_output,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "n": sampling.choices,
