@@ -54,6 +54,21 @@ def test_objects_are_closed_wherever_they_stand() -> None:
             True,
         ),
         ({"items": True}, {"items": True}, False),
+        (
+            {"type": "object", "additionalProperties": {"type": "number"}},
+            {
+                "type": "object",
+                "additionalProperties": False,
+                "description": '{"additionalProperties":{"type":"number"}}',
+            },
+            True,
+        ),
+        ({"type": ["object", "null"]}, {"type": ["object", "null"], "additionalProperties": False}, False),
+        (
+            {"anyOf": [{"const": 1}], "oneOf": [{"const": 2}]},
+            {"anyOf": [{"const": 1}], "description": '{"oneOf":[{"const":2}]}'},
+            True,
+        ),
     ],
 )
 def test_what_does_not_bind_is_told_in_words(schema: Any, fitted: Any, weakened: bool) -> None:

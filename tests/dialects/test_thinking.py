@@ -5,9 +5,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthouse.core.items import InnerRequest, Thinking
-from posthouse.dialects.thinking import effort_of, shown_of
+from posthouse.dialects.thinking import budget_of, effort_of, shown_of
 
 _ORDER = ["none", "minimal", "low", "medium", "high"]
+
+
+def test_no_number_is_too_large() -> None:
+    assert effort_of(10**400) == "high"
+
+
+def test_an_effort_has_a_budget_that_means_it() -> None:
+    for effort in _ORDER[1:]:
+        assert effort_of(budget_of(effort) or 0) == effort
+    assert budget_of("max") == budget_of("xhigh") == budget_of("high")
+    assert budget_of("none") is budget_of("utmost") is None
 
 
 @given(st.integers(-1, 10**6), st.integers(-1, 10**6))

@@ -40,15 +40,16 @@ class ToolIds:
     """Ids of calls as `^[a-zA-Z0-9_-]+$`, each given once: some vendors count calls anew in every turn."""
 
     def __init__(self) -> None:
-        self._taken: set[str] = set()
+        self._taken: dict[str, int] = {}  # each with the number that it was last given for
 
     def new(self, call_id: str) -> str:
-        plain = _NO_ID.sub("_", call_id) or "call"
-        name, count = plain, 1
+        plain = name = _NO_ID.sub("_", call_id) or "call"
+        count = self._taken.get(plain, 0)
         while name in self._taken:
             count += 1
             name = f"{plain}_{count}"
-        self._taken.add(name)
+        self._taken[name] = 1
+        self._taken[plain] = max(count, 1)
         return name
 
 

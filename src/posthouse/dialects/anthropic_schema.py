@@ -14,7 +14,8 @@ _KEPT: Final = frozenset(
 )
 _MAPS: Final = frozenset({"$defs", "definitions", "properties"})
 _LISTS: Final = {"anyOf": "anyOf", "oneOf": "anyOf", "allOf": "allOf"}
-_SILENT: Final = frozenset({"$schema", "$id", "$comment", "additionalProperties"})
+_SILENT: Final = frozenset({"$schema", "$id", "$comment"})
+_OPEN: Final = "additionalProperties"
 _FORMATS: Final = frozenset(
     {"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
 )
@@ -41,17 +42,20 @@ class Fitted:
         for name, value in schema.items():
             if name in _MAPS and isinstance(value, dict):
                 fitted[name] = {key: self._fit(inner) for key, inner in value.items()}
-            elif name in _LISTS and isinstance(value, list):
+            elif name in _LISTS and isinstance(value, list) and _LISTS[name] not in fitted:
                 fitted[_LISTS[name]] = [self._fit(inner) for inner in value]
             elif name == "items":
                 fitted[name] = self._fit(value)
+            elif name == _OPEN:
+                if isinstance(value, dict) and value:  # the members of a map: closed, it would hold none
+                    told[name] = value
             elif name not in _KEPT or not _is_known(name, value):
                 if name not in _SILENT:
                     told[name] = value
             else:
                 fitted[name] = value
-        if fitted.get("type") == "object" or "properties" in fitted:
-            fitted["additionalProperties"] = False
+        if _is_object(fitted.get("type")) or "properties" in fitted:
+            fitted[_OPEN] = False
         if told:
             self.weakened = True
             fitted["description"] = "\n\n".join(filter(None, (_text(schema), _encode(told).decode())))
@@ -62,6 +66,10 @@ def _is_known(name: str, value: Any) -> bool:
     if name == "format":
         return isinstance(value, str) and value in _FORMATS
     return name != "minItems" or value in (0, 1)
+
+
+def _is_object(kind: Any) -> bool:
+    return kind == "object" or (isinstance(kind, list) and "object" in kind)
 
 
 def _text(schema: Json) -> str:

@@ -4,6 +4,7 @@ That API wants turns: neighbours of one role are one message, and all results of
 beginning of the next. So results are brought to their calls, and a result that nobody has is told to be missing.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -18,13 +19,14 @@ from posthouse.core.items import (
     ToolCallItem,
     ToolResultItem,
 )
-from posthouse.core.parts import Parts, RefusalPart, TextPart
+from posthouse.core.parts import FilePart, ImagePart, Parts, RefusalPart, TextPart
 from posthouse.dialects.anthropic_fields import Json
 from posthouse.dialects.anthropic_parts import Losses, ToolIds, call_input, encode_parts, own_state
 from posthouse.dialects.codec import Maker
 
 _INSTRUCTIONS: Final = ("system", "developer")
 _NO_RESULT: Final = "The tool was not run: there is no result."
+NO_REASON: Final = "The tool failed and said nothing of why."
 # What a conversation that a client lets begin with the assistant begins with, since the API wants the user first.
 _BEGINNING: Final = "(The conversation begins.)"
 
@@ -159,20 +161,28 @@ class Conversation:
         what is missing."""
         waiting, self._open = self._open, []
         known = sorted((*self._answers[place], name) for place, name in waiting if place in self._answers)
-        blocks = [self._result(item, name) for _, item, name in known]
+        beside: list[Any] = []
+        blocks = [self._result(item, name, beside) for _, item, name in known]
         for place, name in waiting:
             if place not in self._answers:
                 blocks.append({"type": "tool_result", "tool_use_id": name, "content": _NO_RESULT, "is_error": True})
         if blocks:
-            self._say("user", blocks).answers = True
+            self._say("user", [*blocks, *beside]).answers = True
 
-    def _result(self, item: ToolResultItem, name: str) -> Json:
+    def _result(self, item: ToolResultItem, name: str, beside: list[Any]) -> Json:
+        """The API takes no failure without words, nor with anything but words: pictures then stand `beside` it."""
+        parts = item.parts
         block: Json = {"type": "tool_result", "tool_use_id": name}
-        content = plain(encode_parts(item.parts, self._losses))
-        if content:
-            block["content"] = content
+        if item.failed and not self._own:
+            parts = tuple(part for part in item.parts if not isinstance(part, ImagePart | FilePart))
+            media = tuple(part for part in item.parts if isinstance(part, ImagePart | FilePart))
+            beside += encode_parts(media, self._losses)
+        content = plain(encode_parts(parts, self._losses))
         if item.failed:
             block["is_error"] = True
+            content = content or ("" if self._own else NO_REASON)
+        if content:
+            block["content"] = content
         return block
 
     def _mend(self) -> None:
@@ -202,21 +212,25 @@ def _paired(items: Items) -> tuple[dict[int, tuple[int, ToolResultItem]], set[in
 
     Where several calls have one id, a result belongs to the first of the latest message that has none yet.
     """
-    waiting: dict[str, list[tuple[int, int]]] = {}  # by id: (which message, place)
+    waiting: dict[str, list[tuple[int, deque[int]]]] = {}  # by id: in which message, and the places there
     answers: dict[int, tuple[int, ToolResultItem]] = {}
     orphans: set[int] = set()
     message = 0
     for place, item in enumerate(items):
         if isinstance(item, ToolCallItem):
-            waiting.setdefault(item.call_id, []).append((message, place))
+            calls = waiting.setdefault(item.call_id, [])
+            if not calls or calls[-1][0] != message:
+                calls.append((message, deque()))
+            calls[-1][1].append(place)
         elif isinstance(item, ToolResultItem):
             message = place
-            calls = waiting.get(item.call_id)
-            if calls:
-                first = next(index for index, call in enumerate(calls) if call[0] == calls[-1][0])
-                answers[calls.pop(first)[1]] = (place, item)
-            else:
+            calls = waiting.get(item.call_id, [])
+            if not calls:
                 orphans.add(place)
+                continue
+            answers[calls[-1][1].popleft()] = (place, item)
+            if not calls[-1][1]:
+                calls.pop()
         elif isinstance(item, MessageItem) and item.role != "assistant":
             message = place
     return answers, orphans

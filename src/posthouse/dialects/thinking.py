@@ -1,4 +1,5 @@
-"""How much to think, as a word where a client said a number of tokens; and whether the thoughts are to be shown."""
+"""How much to think, as a word where a client said a number of tokens, or the reverse; and whether the thoughts are to
+be shown."""
 
 from typing import Final
 
@@ -13,7 +14,13 @@ def effort_of(budget: int) -> str:
     """The effort whose usual budget is nearest, by ratio; `none` for 0."""
     if budget <= 0:
         return "none"
+    budget = min(budget, _EFFORTS[-1][1])
     return min(_EFFORTS, key=lambda effort: max(budget / effort[1], effort[1] / budget))[0]
+
+
+def budget_of(effort: str) -> int | None:
+    """The usual budget of an effort, at most that of `high`; None for `none`, and for a word that nobody knows."""
+    return dict(_EFFORTS).get("high" if effort in ("xhigh", "max") else effort)
 
 
 def shown_of(request: InnerRequest) -> bool | None:

@@ -7,12 +7,17 @@ Errors are {type: error, error: {type, message, details: {error_code}}, request_
 like a rate limit, told by its `error_code` and without `retry-after`, one that the operator has set is a 400; 529 is
 overloaded. `GET /models` comes in pages, by `after_id`.
 
-Models from 4.7 on refuse `temperature`, `top_p` and `top_k` but for the defaults, and budgets for thinking; they think
-as `effort` says. The newest (Opus 5.5) refuse to be forced to use a tool. What is translated for them is freed of that;
-a request that passes is not touched.
+Models before 3.7 do not think. Those before 4.6 think by a budget, and know neither adaptive thinking nor (but for
+Opus 4.5) efforts; 4.6 knows both, but of the strongest efforts only Opus `max`. Models from 4.7 on refuse
+`temperature`, `top_p` and `top_k` but for the defaults, and budgets; they think as `effort` says. Fable, Mythos and
+everything from 5.5 on cannot be told not to think. Adaptive thinking beside a choice that forces tools is refused
+before 4.8, and Opus 5.5 refuses to be forced at all. What is translated for them is freed of that; a request that
+passes is not touched.
 
 Sources: platform.claude.com (errors, API overview, migration guide, models list), the anthropic package 2.11.0,
-LiteLLM 1.109 (forced use of tools). Checked: 2026-11-21. Not confirmed: which other models refuse to be forced.
+LiteLLM 1.109 (forced use of tools), docs.aws.amazon.com/bedrock (claude-messages-adaptive-thinking: who knows it, who
+cannot be silenced), langchain-aws#1141 (who thinks when forced). Checked: 2026-11-21. Not confirmed: which other models
+refuse to be forced.
 """
 
 import re
@@ -21,13 +26,21 @@ from typing import Final
 from msgspec.structs import replace
 
 from posthouse.core.items import InnerRequest, Sampling, Thinking, ToolChoice
-from posthouse.dialects.thinking import effort_of
+from posthouse.dialects.thinking import budget_of, effort_of
 from posthouse.providers.model import Endpoint, Provider, ProviderAccount
 
-# claude-opus-4-7, claude-sonnet-5, claude-haiku-4-5-20251001; older names put the number first (claude-3-5-sonnet).
-_NAME: Final = re.compile(r"claude-[a-z]+-(\d{1,2})(?:-(\d{1,2}))?(?!\d)")
+# claude-opus-4-7, claude-sonnet-5, claude-haiku-4-5-20251001, claude-opus-4.6; older names put the number first
+# (claude-3-5-sonnet).
+_NAME: Final = re.compile(r"claude-(?:[a-z]+-)?(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
+_THINKS: Final = (3, 7)
+_ADAPTIVE: Final = (4, 6)
 _NO_SAMPLING: Final = (4, 7)
+_FORCED_THINKS: Final = (4, 8)
 _NO_FORCE: Final = (5, 5)
+_NOBODYS: Final = (0, 0)
+_LEAST_BUDGET: Final = 1024
+_STRONGEST: Final = ("xhigh", "max")
+_ALWAYS_THINKS: Final = re.compile(r"claude-(?:fable|mythos)-")
 
 
 def _locate(account: ProviderAccount, endpoint: Endpoint, upstream_model: str) -> str | None:
@@ -37,7 +50,7 @@ def _locate(account: ProviderAccount, endpoint: Endpoint, upstream_model: str) -
 
 def _version(model: str) -> tuple[int, int]:
     found = _NAME.search(model)
-    return (0, 0) if found is None else (int(found[1]), int(found[2] or 0))
+    return _NOBODYS if found is None else (int(found[1]), int(found[2] or 0))
 
 
 def _fit(request: InnerRequest, model: str) -> tuple[InnerRequest, tuple[str, ...]]:
@@ -45,16 +58,55 @@ def _fit(request: InnerRequest, model: str) -> tuple[InnerRequest, tuple[str, ..
     lost: list[str] = []
     if version >= _NO_SAMPLING:
         request = _without_sampling(request, lost)
-        budget = request.thinking.budget
-        if budget:
-            lost.append("thinking_budget")
-            effort = request.thinking.effort or effort_of(budget)
-            request = replace(request, thinking=Thinking(effort, None, request.thinking.shown))
     choice = request.tool_choice
-    if version >= _NO_FORCE and choice is not None and choice.mode in ("required", "named"):
+    forced = choice is not None and choice.mode in ("required", "named")
+    if version >= _NO_FORCE and forced:
         lost.append("tool_choice")
         request = replace(request, tool_choice=ToolChoice("auto"))
+    if version != _NOBODYS:
+        thinking = _fit_thinking(request.thinking, model, version, lost)
+        if forced and _ADAPTIVE <= version < _FORCED_THINKS and _is_adaptive(thinking):
+            lost += ["effort"] if thinking.effort is not None else []
+            thinking = Thinking()
+        request = replace(request, thinking=thinking)
     return request, tuple(lost)
+
+
+def _fit_thinking(thinking: Thinking, model: str, version: tuple[int, int], lost: list[str]) -> Thinking:
+    effort, budget, shown = thinking.effort, thinking.budget, thinking.shown
+    if effort == "none" or budget == 0:
+        if version < _NO_FORCE and not _ALWAYS_THINKS.search(model):
+            return thinking
+        lost.append("effort" if effort == "none" else "thinking_budget")
+        return Thinking("low", None, shown)
+    if version < _ADAPTIVE:
+        return _by_budget(thinking, version, lost)
+    if budget and version >= _NO_SAMPLING:
+        lost.append("thinking_budget")
+        effort, budget = effort or effort_of(budget), None
+    if version == _ADAPTIVE and effort in _STRONGEST and not (effort == "max" and "opus" in model):
+        lost.append("effort")
+        effort = "high"
+    return Thinking(effort, budget, shown)
+
+
+def _by_budget(thinking: Thinking, version: tuple[int, int], lost: list[str]) -> Thinking:
+    effort, budget = thinking.effort, thinking.budget
+    if version < _THINKS:
+        lost += [name for name, said in (("effort", effort), ("thinking_budget", budget)) if said is not None]
+        return Thinking()
+    usual = None if effort is None else budget_of(effort)
+    if effort is not None and (usual is None or budget is not None or effort in _STRONGEST):
+        lost.append("effort")
+    if budget is None and usual is not None:
+        budget = max(usual, _LEAST_BUDGET)
+    return Thinking() if budget is None else Thinking(None, budget, thinking.shown)
+
+
+def _is_adaptive(thinking: Thinking) -> bool:
+    if thinking.budget is not None or thinking.effort == "none":
+        return False
+    return thinking.effort is not None or thinking.shown is not None
 
 
 def _without_sampling(request: InnerRequest, lost: list[str]) -> InnerRequest:
