@@ -1,6 +1,6 @@
 """Every provider through every text dialect: what a client asks in its own words, and what it is told in them."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import pytest
@@ -213,6 +213,12 @@ async def test_usage_that_only_we_asked_for_does_not_pass() -> None:
             "responses",
             b"/openai/deployments/vendor%2Fmodel-1/chat/completions?api-version=2024-10-21",
         ),
+        (
+            azure.ROW,
+            {"base_url": "https://r.openai.azure.com", "api_version": "2025-04-01-preview"},
+            "responses",
+            b"/openai/responses?api-version=2025-04-01-preview",
+        ),
         (deepseek.ROW, {}, "messages", b"/anthropic/v1/messages"),
         (moonshot.ROW, {}, "messages", b"/anthropic/v1/messages"),
         (moonshot.ROW, {"base_url": "https://api.moonshot.ai/v1"}, "messages", b"/anthropic/v1/messages"),
@@ -343,6 +349,49 @@ def test_tools_with_reasoning_go_over_responses_where_chat_refuses_them(
 def test_at_a_compatible_server_nothing_goes_another_way() -> None:
     where = account(openai.ROW, base_url="https://proxy.example.com/v1")
     assert prepare(deployment(where, "m", "gpt-5.6-sol"), "chat.completions").direct
+
+
+V1: Final[str | None] = None
+CLASSIC: Final = "2025-03-01-preview"
+
+
+@pytest.mark.parametrize(
+    ("name", "upstream", "api_version", "members", "target"),
+    [
+        ("m", "gpt-5.4", V1, {"reasoning_effort": "low"}, b"/openai/v1/responses"),
+        ("m", "gpt-5.4", "preview", {}, b"/openai/v1/responses?api-version=preview"),
+        ("m", "gpt-5.4", CLASSIC, {}, b"/openai/responses?api-version=2025-03-01-preview"),
+        ("m", "Team-GPT-5.6-luna-eu", V1, {}, b"/openai/v1/responses"),
+        ("m", "gpt-5.6-luna", V1, {"reasoning_effort": "none"}, b"/openai/v1/responses"),
+        # The deployment's name tells nothing, the operator's does.
+        ("gpt-5.4", "assistant", V1, {}, b"/openai/v1/responses"),
+        ("gpt-5.4", "gpt-54", V1, {}, b"/openai/v1/responses"),
+        # Where both tell, the deployment's holds.
+        ("gpt-5.4", "gpt-4o-eu", V1, {}, b"/openai/v1/chat/completions"),
+        # Neither tells: nothing is believed.
+        ("helper", "assistant", V1, {}, b"/openai/v1/chat/completions"),
+        ("helper", "mygpt-5.4", V1, {}, b"/openai/v1/chat/completions"),
+        ("helper", "gpt-54", V1, {}, b"/openai/v1/chat/completions"),
+        # Older models, and a shape without responses.
+        ("m", "gpt-35-turbo", V1, {}, b"/openai/v1/chat/completions"),
+        ("m", "gpt-5.3", V1, {}, b"/openai/v1/chat/completions"),
+        ("m", "o3-mini", V1, {}, b"/openai/v1/chat/completions"),
+        (
+            "m",
+            "gpt-5.4",
+            "2024-10-21",
+            {},
+            b"/openai/deployments/gpt-5.4/chat/completions?api-version=2024-10-21",
+        ),
+    ],
+)
+def test_of_a_deployment_is_known_what_its_name_or_ours_tells(
+    name: str, upstream: str, api_version: str | None, members: dict[str, Any], target: bytes
+) -> None:
+    where = account(azure.ROW, base_url="https://r.openai.azure.com", api_version=api_version)
+    ready = prepare(deployment(where, name, upstream), "chat.completions")
+    assert ready.around(chat(tools=TOOLS, **members)).target == target
+    assert ready.around(chat(**members)) is ready
 
 
 async def test_a_chat_that_goes_another_way_is_answered_as_a_chat() -> None:

@@ -59,8 +59,8 @@ class Carriage:
     def _translate(self, prepared: Prepared) -> None:
         way = self._way
         inner = replace(inner_of(self._asked, way.client), model=way.maker.model)
-        fit = self._account.row.fit
-        inner, unfit = (inner, ()) if fit is None else fit(inner, way.maker.model)
+        row, known = self._account.row, prepared.deployment.known_as
+        inner, unfit = (inner, ()) if row.fit is None or known is None else row.fit(inner, known)
         fitting, wrapped = as_functions(inner) if way.wraps else (inner, ())
         encoded = way.provider.encode_request(fitting, way.maker)
         names = dict.fromkeys((*unfit, *wrapped, *encoded.dropped))
@@ -68,8 +68,7 @@ class Carriage:
         if "tool.custom" in names:
             self._customs = customs_of(inner)
         fields = decode_fields(encoded.body)
-        refuses = self._account.row.refuses
-        for name in () if refuses is None else refuses(prepared.wire, way.maker.model):
+        for name in () if row.refuses is None or known is None else row.refuses(prepared.wire, known):
             fields.pop(name, None)
         self.request = ModelRequest(
             operation=prepared.wire,

@@ -85,6 +85,9 @@ class Provider(Struct, frozen=True, kw_only=True, eq=False):
                     path that begins with `/../` leaves the last part of the base URL
     locate          replaces base URL + path where an address depends on more: (account, endpoint, upstream model) ->
                     whole URL, or None where there is no such endpoint
+    named           where models have names of their customer's making: a name -> the vendor's name of the model, None
+                    where it does not tell it. `detour`, `fit` and `refuses` are asked of what the upstream name tells,
+                    else the public one; where neither does, they are not asked
     detour          (wire, upstream model) -> the requests of that model which that wire refuses, None: there are none
     fit             (request, upstream model) -> the request without what that model refuses, and the inner names of
                     what was taken out; asked where a request is translated, never where it passes
@@ -125,6 +128,7 @@ class Provider(Struct, frozen=True, kw_only=True, eq=False):
     offers: tuple[Operation, ...] = ()
     paths: Mapping[Endpoint, str | None] = {}
     locate: Callable[["ProviderAccount", Endpoint, str], str | None] | None = None
+    named: Callable[[str], str | None] | None = None
     detour: Callable[[Operation, str], Detour | None] | None = None
     fit: Fit | None = None
     customs: tuple[Operation, ...] = ()
@@ -195,6 +199,12 @@ class Deployment(Struct, frozen=True, kw_only=True, eq=False):
     upstream_model: str
     priority: int = 0
     weight: float = 1.0
+
+    @property
+    def known_as(self) -> str | None:
+        """The vendor's name of the model; None where it cannot be told."""
+        named = self.account.row.named
+        return self.upstream_model if named is None else named(self.upstream_model) or named(self.model)
 
     def __repr__(self) -> str:
         return f"Deployment({self.id!r})"

@@ -94,8 +94,8 @@ def prepare(deployment: Deployment, operation: Operation, *, sealing: bool = Tru
     straight = _prepared(deployment, operation, wire)
     if sealing and wire == operation and wire in OWN:
         straight = msgspec.structs.replace(straight, own=(OWN[wire], _maker(deployment)))
-    row = deployment.account.row
-    detour = None if row.detour is None else row.detour(wire, deployment.upstream_model)
+    ask, known = deployment.account.row.detour, deployment.known_as
+    detour = None if ask is None or known is None else ask(wire, known)
     if detour is None or wire != operation or detour.wire not in wires_of(deployment.account):
         return straight
     around = _prepared(deployment, operation, detour.wire)
