@@ -156,3 +156,12 @@ def test_other_choices_do_not_close_a_call() -> None:
         Finished("tool_calls"),
     ]
     assert ToolCallDelta("a", "custom") in calls.turned(events)
+
+
+def test_words_may_come_between_the_pieces_of_a_call() -> None:
+    calls = CustomCalls(frozenset({"run"}))
+    begun = calls.turned([ToolCallStarted("c1", "run"), ToolCallDelta('{"inp')])
+    assert begun == [ToolCallStarted("c1", "run", "custom")]
+    assert calls.turned([TextDelta("Hi")]) == [TextDelta("Hi")]
+    assert calls.turned([ToolCallDelta('ut": "a"}'), TextDelta("!")]) == [ToolCallDelta("a", "custom"), TextDelta("!")]
+    assert calls.turned([Finished("tool_calls")]) == [Finished("tool_calls")]

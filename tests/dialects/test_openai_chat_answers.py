@@ -214,3 +214,32 @@ def test_text_that_stands_in_several_messages_becomes_one(items: tuple[Item, ...
 def _texts(items: tuple[Item, ...]) -> list[str]:
     parts = [part for item in items if isinstance(item, MessageItem) for part in item.parts]
     return [part.text for part in parts if isinstance(part, TextPart)]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"refusal": ""},
+        {"function_call": {}},
+        {"function_call": {"name": None, "arguments": ""}},
+        {"function_call": {"name": "", "arguments": None}},
+        {"audio": {}},
+        {"tool_calls": []},
+    ],
+)
+def test_a_member_that_is_always_written_says_nothing_where_it_is_empty(more: dict[str, Any]) -> None:
+    (choice,) = decode(answer(message(**more))).choices
+    assert choice == Choice((MessageItem("assistant", (TextPart("hello"),)),), "stop")
+
+
+def test_usage_inside_a_choice_is_read() -> None:
+    told = answer(message())
+    told["choices"][0]["usage"] = USAGE
+    assert decode(told).usage == Usage(input=5, output=3)
+
+
+def test_any_number_of_texts_is_one() -> None:
+    parts = tuple(TextPart(f"{number};") for number in range(5_000))
+    response = InnerResponse("x", "m", 1, (Choice((MessageItem("assistant", parts),), "stop"),))
+    said = json.loads(CODEC.encode_response(response, HEAD))["choices"][0]["message"]
+    assert said["content"] == "".join(part.text for part in parts)

@@ -24,8 +24,10 @@ from posthouse.core.items import (
     ToolResultItem,
 )
 from posthouse.core.parts import ImagePart, OpaquePart, TextPart
+from posthouse.core.requests import Operation
 from posthouse.dialects import openai_responses
 from posthouse.dialects.codec import INNER_NAMES, Addressed
+from posthouse.dialects.codecs import CODECS
 from posthouse.dialects.openai_chat import CODEC
 from posthouse.dialects.openai_chat_codec import SHARED
 from tests.dialects.chat import NOWHERE, asked, decode, dropped, encode, user
@@ -82,9 +84,9 @@ _WIRE: dict[str, Any] = {
     "temperature": 0.5,
     "stop": ["x"],
     "stream": True,
-    "stream_options": {"include_usage": True, "include_obfuscation": False},
+    "stream_options": {"include_usage": True},
     "metadata": {"k": "v"},
-    "logit_bias": None,
+    "logit_bias": {"50256": -100},
     "reasoning_effort": {"future": "form"},
     "verbosity": "low",
     "user": "ann",
@@ -373,3 +375,26 @@ def test_deep_nesting_is_refused_or_carried(depth: int, member: str) -> None:
         CODEC.encode_request(decode(body), MAKER)
     except InvalidRequest as error:
         assert error.status == 400
+
+
+@pytest.mark.parametrize("client", ["chat.completions", "completions"])
+@pytest.mark.parametrize("provider", ["responses", "messages", "generate_content"])
+def test_what_asks_for_nothing_is_not_lost(client: Operation, provider: Operation) -> None:
+    names = ["logit_bias", "user", "stop", "seed", "stream_options", "logprobs", "temperature", "suffix", "metadata"]
+    idle: dict[str, Any] = {"model": "m", **dict.fromkeys(names)}
+    if client == "chat.completions":
+        idle["messages"] = [{"role": "user", "content": "hi"}]
+        idle |= {"tools": None, "tool_choice": None, "response_format": None, "logit_bias": {}, "logprobs": False}
+        idle |= {"modalities": ["text"], "store": False, "top_logprobs": 0}
+        idle["stream_options"] = {"include_usage": True, "include_obfuscation": False}
+    else:
+        idle |= {"prompt": "hi", "suffix": "", "logprobs": False, "best_of": 1}
+    request = CODECS[client].decode_request(json.dumps(idle).encode(), Addressed("m"))
+    assert CODECS[provider].encode_request(request, MAKER).dropped == ()
+
+
+def test_what_asks_for_something_is_told() -> None:
+    body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "a"}], "logprobs": True}
+    body["stream_options"] = {"new": 1}
+    lost = CODECS["messages"].encode_request(decode(body), MAKER).dropped
+    assert lost == ("logprobs", "stream_options")

@@ -164,3 +164,12 @@ def test_recorded_streams_mean_what_they_say() -> None:
         assert "".join(run[1] for run in meant[0]["said"] if run[0] == "TextDelta") == words
         assert meant[0]["finish"] == [choice["finish_reason"] for choice in said if choice["finish_reason"]][-1]
         assert all(data_of(each) for each in split_events(rendered(chunks)))
+
+
+@pytest.mark.parametrize("number", [-1, 2**31, 10**30, True, 1.0, "1"])
+def test_a_number_that_nobody_counts_to_is_none(number: Any) -> None:
+    call = {"index": number, "id": "c", "function": {"name": "f", "arguments": "{}"}}
+    choice = {"index": number, "delta": {"content": "a", "tool_calls": [call]}, "finish_reason": "stop"}
+    events = CODEC.decoder(MAKER).decode(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n")
+    assert {event.choice for event in events if not isinstance(event, UsageReported | Failed)} == {0}
+    assert {event.call for event in events if isinstance(event, ToolCallStarted)} == {0}

@@ -1,17 +1,20 @@
 """Messages, their parts and calls, to and from items."""
 
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
+from posthouse.core.errors import InvalidRequest
 from posthouse.core.items import (
     MessageItem,
+    OpaqueState,
     ReasoningItem,
     Tool,
     ToolCallItem,
     ToolResultItem,
 )
 from posthouse.core.parts import AudioPart, FilePart, ImagePart, OpaquePart, Part, RefusalPart, TextPart
+from posthouse.dialects.opaque import seal
 from posthouse.dialects.openai_chat import CODEC
 from posthouse.dialects.openai_chat_items import ELSEWHERE
 from posthouse.dialects.openai_chat_parts import DIALECT, FAILED
@@ -158,3 +161,40 @@ def test_what_is_empty_is_joined_to_nothing() -> None:
     said, nothing = MessageItem("assistant", (TextPart("a"),)), MessageItem("assistant", ())
     (turn,) = messages(ToolCallItem("c", "f", ""), said, nothing)
     assert turn["content"] == "a"
+
+
+MANY: Final = 2_000
+
+
+def test_any_number_of_thoughts_is_one_text() -> None:
+    thoughts = [ReasoningItem(f"{number};") for number in range(MANY)]
+    (message,) = messages(*thoughts)
+    assert message["reasoning_content"] == "".join(thought.text for thought in thoughts)
+    first, second = messages(ReasoningItem("a"), MessageItem("assistant", (TextPart("b"),)), ReasoningItem("c"))
+    assert (first["reasoning_content"], second["reasoning_content"]) == ("a", "c")
+
+
+def test_any_number_of_words_beside_an_open_call_is_one_message() -> None:
+    words = [MessageItem("assistant", (TextPart(str(number)),)) for number in range(MANY)]
+    items = (ToolCallItem("c", "f", "{}"), *words, ToolResultItem("c", (TextPart("ok"),)), *words[:2])
+    called, result, zero, one = messages(*items)
+    assert [part["text"] for part in called["content"]] == [str(number) for number in range(MANY)]
+    assert (result["role"], zero["content"], one["content"]) == ("tool", "0", "1")
+
+
+def test_each_thought_finds_its_call_among_many() -> None:
+    state = OpaqueState("p", "m", "a", b"x")
+    sealed = [{"type": "reasoning.encrypted", "data": seal(state), "index": n, "id": f"c{n}"} for n in range(MANY)]
+    function = {"name": "f", "arguments": "{}"}
+    calls = [{"id": f"c{n}", "type": "function", "function": function} for n in range(MANY)]
+    said = {"role": "assistant", "content": None, "tool_calls": calls, "reasoning_details": sealed[::-1]}
+    items = decode({"model": "m", "messages": [said]}).items
+    assert items[::2] == (ReasoningItem("", state),) * MANY
+    assert [item.call_id for item in items[1::2] if isinstance(item, ToolCallItem)] == [f"c{n}" for n in range(MANY)]
+
+
+def test_an_old_call_needs_a_name() -> None:
+    said = [{"role": "assistant", "content": None, "function_call": {"arguments": "{}"}}]
+    with pytest.raises(InvalidRequest) as refused:
+        decode({"model": "m", "messages": said})
+    assert refused.value.param == "messages[0].function_call"

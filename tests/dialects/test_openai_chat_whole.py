@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from posthouse.core.usage import Usage
 from posthouse.dialects.errors import DialectError
 from posthouse.dialects.openai_chat_whole import ChatCollector, collect, to_events, whole_text, whole_usage
 from posthouse.dialects.openai_errors import StreamError
+from posthouse.dialects.openai_finish import BROKEN
 from posthouse.dialects.sse import data_of, split_events
 from tests.dialects.chunks import DONE, ROLE, STOP, USAGE, chunk, event, text, usage_event
 
@@ -199,3 +201,22 @@ def test_a_whole_answer_streamed_and_collected_is_the_same(messages: list[dict[s
     ]
     answer = _answer(choices=choices)
     assert json.loads(collect(to_events(json.dumps(answer).encode(), include_usage=True))) == answer
+
+
+@pytest.mark.parametrize("reason", sorted(BROKEN))
+def test_an_answer_that_its_engine_broke_off_is_an_error(reason: str) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "ha"}, "finish_reason": reason}
+    assert whole_usage(msgspec.json.encode({"choices": [choice]})).error is not None
+
+
+def test_any_number_of_logprobs_and_calls_is_joined() -> None:
+    count, events = 3_000, []
+    for number in range(count):
+        delta = {"tool_calls": [{"index": number % 7, "function": {"arguments": str(number % 10)}}]}
+        choice = {"index": 0, "delta": delta, "logprobs": {"content": [{"token": str(number)}]}}
+        events.append(b"data: " + msgspec.json.encode({"id": "x", "choices": [choice]}) + b"\n\n")
+    (choice,) = msgspec.json.decode(collect(b"".join(events)))["choices"]
+    assert [one["token"] for one in choice["logprobs"]["content"]] == [str(number) for number in range(count)]
+    calls = choice["message"]["tool_calls"]
+    assert "".join(calls[3]["function"]["arguments"]) == "".join(str(n % 10) for n in range(3, count, 7))
+    assert len(calls) == 7

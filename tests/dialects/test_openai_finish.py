@@ -1,5 +1,6 @@
 """Why an answer ended."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,3 +23,15 @@ def test_our_own_words_mean_themselves() -> None:
         "tool_calls",
         "content_filter",
     ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "inner"),
+    [("STOP", "stop"), ("LENGTH", "length"), ("tool-calls", "tool_calls"), ("Content_Filter", "content_filter")],
+)
+def test_the_usual_words_are_known_however_they_are_spelt(reason: str, inner: str) -> None:
+    assert meant(reason) == inner
+
+
+def test_a_stop_in_capitals_after_calls_means_the_calls() -> None:
+    assert meant("STOP", called=True) == "tool_calls"

@@ -26,7 +26,9 @@ from posthouse.core.items import (
     ToolResultItem,
 )
 from posthouse.core.parts import AudioPart, FilePart, ImagePart, OpaquePart, Part, RefusalPart, TextPart
+from posthouse.core.requests import Operation
 from posthouse.dialects.codec import INNER_NAMES, Addressed, Encoded, Maker
+from posthouse.dialects.codecs import CODECS
 from posthouse.dialects.opaque import seal
 from posthouse.dialects.openai_responses import CODEC
 from posthouse.dialects.openai_responses_items import DIALECT
@@ -206,7 +208,7 @@ def test_nulls_say_nothing() -> None:
     body = json.dumps({"model": "m", "input": "a", **dict.fromkeys(names)}).encode()
     request = decode_request(body)
     assert request == InnerRequest(DIALECT, "m", request.items, extra=request.extra)
-    assert set(request.extra) == {"user"}
+    assert request.extra == {}
 
 
 # --- opaque state ------------------------------------------------
@@ -529,3 +531,18 @@ def test_whatever_stands_in_a_body_it_is_read_or_refused(data: st.DataObject) ->
 def test_bytes_that_are_no_request_are_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest):
         decode_request(body)
+
+
+@pytest.mark.parametrize("provider", ["chat.completions", "messages", "generate_content", "completions"])
+def test_what_is_so_anyway_is_not_lost(provider: Operation) -> None:
+    idle = {"include": ["reasoning.encrypted_content"], "store": False, "truncation": "disabled", "metadata": None}
+    idle |= {"stream_options": {"include_obfuscation": False}, "service_tier": None, "tool_choice": None}
+    body = json.dumps({"model": "m", "input": "a", **idle}).encode()
+    assert CODECS[provider].encode_request(decode_request(body), MAKER).dropped == ()
+
+
+def test_what_else_is_to_be_included_is_told() -> None:
+    wanted = ["reasoning.encrypted_content", "message.output_text.logprobs"]
+    body = json.dumps({"model": "m", "input": "a", "include": wanted, "stream_options": {"new": 1}}).encode()
+    lost = CODECS["chat.completions"].encode_request(decode_request(body), MAKER).dropped
+    assert lost == ("include", "stream_options")

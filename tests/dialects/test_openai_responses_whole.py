@@ -27,7 +27,7 @@ from posthouse.core.items import (
     ToolChoice,
     ToolResultItem,
 )
-from posthouse.core.parts import ImagePart, OpaquePart, Part, RefusalPart, TextPart
+from posthouse.core.parts import AudioPart, ImagePart, OpaquePart, Part, RefusalPart, TextPart
 from posthouse.core.usage import Usage
 from posthouse.dialects.codec import Addressed, ReplyHead
 from posthouse.dialects.errors import DialectError
@@ -368,3 +368,10 @@ def test_usage_survives_the_wire(usage: Usage) -> None:
 @pytest.mark.parametrize("payload", [None, 5, {}, {"input_tokens": -1}, {"input_tokens": 1, "output_tokens": "2"}])
 def test_usage_that_makes_no_sense_is_none(payload: Any) -> None:
     assert usage_in(payload) is None
+
+
+def test_sound_is_what_it_says() -> None:
+    parts = (AudioPart("AAAA", "wav", "audio_1", "spoken"), AudioPart("AAAA"))
+    response = InnerResponse("x", "m", 1, (Choice((MessageItem("assistant", parts),), "stop"),))
+    (item,) = json.loads(CODEC.encode_response(response, HEAD))["output"]
+    assert [part["text"] for part in item["content"]] == ["spoken"]

@@ -167,3 +167,11 @@ def test_a_made_id_fits_every_dialect() -> None:
     assert made.isascii()
     assert made.replace("_", "").isalnum()
     assert len(made) <= 40
+
+
+def test_what_is_held_for_a_name_is_given_whole() -> None:
+    sequence = Sequence()
+    sequence.take([ToolCallDelta(str(number % 10), call=0) for number in range(1_000)], b"x")
+    *_, named, held = sequence.take([ToolCallStarted("c", "f", call=0)], b"x")
+    assert isinstance(named, ToolCallStarted)
+    assert held == ToolCallDelta("0123456789" * 100)

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from posthouse.core.events import Event, Failed, ToolCallDelta, ToolCallStarted, UsageReported
+from posthouse.core.events import Event, Failed, Finished, ToolCallDelta, ToolCallStarted, UsageReported
 from posthouse.core.items import InnerRequest, InnerResponse, Item, OpaqueTool, Tool, ToolCallItem
 from posthouse.core.requests import Operation
 from posthouse.dialects.errors import DialectError
@@ -115,7 +115,7 @@ class CustomCalls:
                 self._argue(event, out)
                 continue
             if self._open and not isinstance(event, UsageReported | Failed):
-                self._close(event.choice, out, all_of_them=not isinstance(event, ToolCallStarted))
+                self._close(event.choice, out, all_of_them=isinstance(event, Finished))
             if isinstance(event, ToolCallStarted) and event.kind == "function" and event.name in self._names:
                 if len(self._open) + len(self._closed) >= MAX_CALLS:
                     raise DialectError("an answer calls too many tools")
@@ -136,11 +136,14 @@ class CustomCalls:
             out.append(event)
 
     def _close(self, choice: int, out: list[Event], *, all_of_them: bool) -> None:
-        """Gives the input of a choice's open calls: at the beginning of another, of the last one if it is whole (what
-        stayed open longer comes by turns); else of all, since what comes is no call."""
+        """Gives the input of a choice's open calls: at its end of all, else of the last one if it is whole (what stayed
+        open longer comes by turns)."""
         places = [place for place in self._open if place[0] == choice]
         for place in places if all_of_them else places[-1:]:
-            arguments = "".join(self._open[place])
+            pieces = self._open[place]
+            if not all_of_them and not (pieces and pieces[-1].rstrip().endswith("}")):
+                continue  # told cheaply, since text may come by turns with a long call
+            arguments = "".join(pieces)
             if not all_of_them and not _is_whole(arguments):
                 continue
             del self._open[place]

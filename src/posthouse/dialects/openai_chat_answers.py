@@ -28,6 +28,7 @@ class _Choice(Struct):
     message: Raw
     index: int | None = None
     finish_reason: Any = None
+    usage: Raw = NO_USAGE
 
 
 class _Answer(Struct):
@@ -47,15 +48,15 @@ def decode_response(body: bytes) -> InnerResponse:
     try:
         answer = _decode_answer(body)
         choices = tuple(_choice(choice) for choice in sorted(answer.choices, key=_index))
-        usage = usage_in(answer.usage)
+        told = [usage_in(raw) for raw in (answer.usage, *(choice.usage for choice in answer.choices))]
     except (msgspec.DecodeError, UnicodeError, RecursionError, InvalidRequest):
         raise DialectError("the answer is not a chat completion") from None
     return InnerResponse(
-        id=str(answer.id or "").removeprefix(ID_PREFIX),
-        model=str(answer.model or ""),
+        id=str(answer.id).removeprefix(ID_PREFIX) if isinstance(answer.id, str | int) else "",
+        model=answer.model if isinstance(answer.model, str) else "",
         created=answer.created if type(answer.created) is int else 0,
         choices=choices,
-        usage=usage,
+        usage=next((usage for usage in told if usage is not None), None),
     )
 
 
@@ -94,6 +95,7 @@ def encode_response(response: InnerResponse, head: ReplyHead) -> bytes:
 def _message(items: Items, created: int) -> Json:
     """One message out of all that a choice holds; its text is joined, as this dialect has one place for it."""
     message: Json = {"role": "assistant", "content": None, "refusal": None}
+    said: dict[str, list[str]] = {"content": [], "refusal": []}
     calls: list[Json] = []
     reasoning: list[str] = []
     runs = Runs()
@@ -109,8 +111,9 @@ def _message(items: Items, created: int) -> Json:
         if isinstance(item, ToolCallItem):
             calls.append(encode_call(item))
         elif isinstance(item, MessageItem):
-            _say(message, item, created)
+            _say(message, said, item, created)
     stated += runs.settle()
+    message.update({member: "".join(pieces) for member, pieces in said.items() if pieces})
     if any(reasoning):
         message["reasoning_content"] = "".join(reasoning)
     if stated:
@@ -122,12 +125,12 @@ def _message(items: Items, created: int) -> Json:
     return message
 
 
-def _say(message: Json, item: MessageItem, created: int) -> None:
+def _say(message: Json, said: dict[str, list[str]], item: MessageItem, created: int) -> None:
     for part in item.parts:
         if isinstance(part, TextPart):
-            message["content"] = (message["content"] or "") + part.text
+            said["content"].append(part.text)
         elif isinstance(part, RefusalPart):
-            message["refusal"] = (message["refusal"] or "") + part.text
+            said["refusal"].append(part.text)
         elif isinstance(part, AudioPart):
             # Nobody here can be asked for it again: it has expired when it is made.
             spoken = {"id": part.id or "", "data": part.data or "", "transcript": part.transcript or ""}

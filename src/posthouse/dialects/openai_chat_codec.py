@@ -25,13 +25,23 @@ from posthouse.dialects.openai_chat_tools import (
     encode_tool,
     encode_tool_choice,
 )
-from posthouse.dialects.openai_members import stops_in, take, value_of, with_address
+from posthouse.dialects.openai_members import asking, stops_in, take, value_of, with_address
 from posthouse.dialects.thinking import effort_of
 
 # Read by `decode_head` or below; everything else starts out as `extra`.
 _NAMED: Final = frozenset(
     {"model", "messages", "stream", "max_completion_tokens", "max_tokens", "temperature", "top_p", "stop", "n"}
 )
+# Values that ask for nothing, or for what is so anyway.
+_IDLE: Final[Mapping[str, tuple[bytes, ...]]] = {
+    "logit_bias": (b"{}",),
+    "logprobs": (b"false",),
+    "modalities": (b'["text"]',),
+    "store": (b"false",),
+    "top_logprobs": (b"0",),
+}
+# Usage is told where it is asked for, and nothing that is translated is padded.
+_OPTIONS: Final = frozenset({"include_usage", "include_obfuscation"})
 _MAX_STOPS: Final = 4
 _NOWHERE: Final = Addressed("")
 
@@ -52,11 +62,11 @@ def decode_request(body: bytes, addressed: Addressed = _NOWHERE) -> InnerRequest
     """InvalidRequest naming the field that does not fit."""
     head = decode_head(with_address(body, addressed))
     fields = head.fields
-    extra = {name: raw for name, raw in fields.items() if name not in _NAMED}
+    extra = asking(fields, _NAMED, _IDLE)
     tools = decode_tools(extra.pop("tools", None))
     choice = decode_tool_choice(extra)
     output_format = decode_format(extra)
-    if value_of(extra, "stream_options") == {"include_usage": True}:
+    if (options := value_of(extra, "stream_options")) is not None and options.keys() <= _OPTIONS:
         del extra["stream_options"]
     return InnerRequest(
         dialect=DIALECT,

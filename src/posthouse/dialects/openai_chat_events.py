@@ -30,7 +30,7 @@ from posthouse.dialects.openai_chat_items import arguments_text
 from posthouse.dialects.openai_chat_parts import Json, text_in
 from posthouse.dialects.openai_errors import StreamError, decode_error
 from posthouse.dialects.openai_finish import BROKEN
-from posthouse.dialects.openai_sequence import UNSAID
+from posthouse.dialects.openai_sequence import MAX_NUMBER, UNSAID
 from posthouse.dialects.openai_usage import usage_of, usage_payload
 
 _encode = msgspec.json.Encoder().encode
@@ -71,7 +71,7 @@ def events_of(chunk: Json) -> tuple[Event, ...]:
         if not isinstance(choice, dict):
             raise DialectError("a choice of the stream is not an object")
         index = choice.get("index")
-        _decode_choice(events, choice, index if type(index) is int else position)
+        _decode_choice(events, choice, index if type(index) is int and 0 <= index < MAX_NUMBER else position)
         usage = usage or usage_of(choice.get("usage"))
     if usage is not None:
         events.append(UsageReported(usage))
@@ -169,7 +169,7 @@ def _decode_audio(events: list[Event], audio: Json, index: int) -> None:
 
 def _decode_call(events: list[Event], call: Json, choice: int) -> None:
     number = call.get("index")
-    number = number if type(number) is int and number >= 0 else UNSAID
+    number = number if type(number) is int and 0 <= number < MAX_NUMBER else UNSAID
     custom = call.get("custom")
     kind: ToolKind = "custom" if isinstance(custom, dict) else "function"
     inner = custom if isinstance(custom, dict) else call.get("function")

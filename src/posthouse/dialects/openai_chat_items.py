@@ -49,6 +49,11 @@ class _Function(Struct):
     arguments: Any = None
 
 
+class _OldCall(Struct):
+    name: str | None = None
+    arguments: Any = None
+
+
 class _Custom(Struct):
     name: str
     input: str | None = None
@@ -78,7 +83,7 @@ class _Message(Struct):
     reasoning_details: Any = None
     audio: _Audio | None = None
     tool_calls: list[Raw] | None = None
-    function_call: _Function | None = None
+    function_call: _OldCall | None = None
     tool_call_id: Any = None
 
 
@@ -108,6 +113,8 @@ def decode_answer(raw: Raw, unnamed: str) -> list[Item]:
     not fit."""
     message = _read(raw, "message")
     message.role = "assistant"
+    if message.function_call is not None and not message.function_call.name:
+        message.function_call = None  # some servers always write the member
     return decode_message(message, "message", unnamed)
 
 
@@ -142,18 +149,20 @@ def decode_message(message: _Message, where: str, unnamed: str) -> list[Item]:
         return [ToolResultItem(message.tool_call_id, parts)]
     reasoning = message.reasoning_content or message.reasoning or thinking
     thoughts = thoughts_of(reasoning if isinstance(reasoning, str) else "", message.reasoning_details)
-    if isinstance(message.refusal, str):
+    if isinstance(message.refusal, str) and message.refusal:
         parts += (RefusalPart(message.refusal),)
-    if message.audio is not None:
+    if message.audio is not None and message.audio != _Audio():
         spoken = message.audio
         parts += (AudioPart(data=spoken.data, id=spoken.id, transcript=spoken.transcript),)
     calls = list(_calls(message, where, unnamed))
-    names = {call.call_id for call in calls}
-    items: list[Item] = [thought.item for thought in thoughts if thought.call_id not in names]
+    before: dict[str | None, list[Item]] = {call.call_id: [] for call in calls}
+    items: list[Item] = []
+    for thought in thoughts:
+        before.get(thought.call_id, items).append(thought.item)
     if parts or not (items or calls):
         items.append(MessageItem(message.role, parts, message.name if isinstance(message.name, str) else None))
     for call in calls:
-        items += [thought.item for thought in thoughts if thought.call_id == call.call_id]
+        items += before[call.call_id]
         items.append(call)
     return items
 
@@ -172,7 +181,10 @@ def _calls(message: _Message, where: str, unnamed: str) -> Iterator[ToolCallItem
         else:
             raise invalid(f"{where}.tool_calls[{index}]", "a call needs an id and a function with a name")
     if message.function_call is not None:
-        yield ToolCallItem(unnamed, message.function_call.name, arguments_text(message.function_call.arguments))
+        name = message.function_call.name
+        if name is None:
+            raise invalid(f"{where}.function_call", "a call needs a function with a name")
+        yield ToolCallItem(unnamed, name, arguments_text(message.function_call.arguments))
 
 
 def arguments_text(arguments: Any) -> str:
@@ -196,6 +208,8 @@ class _Writer:
         self._dropped = dropped
         self._messages: list[Json] = []
         self._turn: Json | None = None  # the assistant message that may still grow
+        self._thoughts: list[str] = []  # of the open turn
+        self._said: list[Json] | None = None  # its content, where it is a list of our own that may grow
         self._runs = Runs()
         self._stated: list[StatedRun] = []  # of the open turn
         self._moved: list[Part] = []  # of results, to be said after the last of them
@@ -244,7 +258,8 @@ class _Writer:
             self._close()
         turn = self._opened()
         if item.text:
-            turn["reasoning_content"] = turn.get("reasoning_content", "") + item.text
+            turn["reasoning_content"] = ""  # its place among the members; what it says is joined once
+            self._thoughts.append(item.text)
             self._runs.think(item.text)
         if state is not None and own:
             self._runs.close(state)
@@ -258,8 +273,17 @@ class _Writer:
         turn = self._opened()
         said = _message(item, parts)
         if turn["content"]:
-            said["content"] = _joined(turn["content"], said["content"])
+            said["content"] = self._joined(turn["content"], said["content"])
         turn.update(said)
+
+    def _joined(self, content: Any, more: Any) -> Any:
+        """Content of two messages as one; the first may be what was given here before, which grows."""
+        if not more:
+            return content
+        if self._said is None:
+            self._said = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+        self._said += [{"type": "text", "text": more}] if isinstance(more, str) else more
+        return self._said
 
     def _close(self) -> None:
         if self._turn is not None:
@@ -269,11 +293,14 @@ class _Writer:
             if self._stated:
                 self._turn["reasoning_details"] = entries(self._stated)
                 self._stated = []
-            self._turn = None
+            if self._thoughts:
+                self._turn["reasoning_content"] = "".join(self._thoughts)
+                self._thoughts = []
+            self._turn = self._said = None
 
     def _result(self, item: ToolResultItem) -> Json:
         moved = [part for part in item.parts if isinstance(part, ImagePart | FilePart | AudioPart)]
-        parts: Parts = tuple(part for part in item.parts if part not in moved)
+        parts: Parts = tuple(part for part in item.parts if not isinstance(part, ImagePart | FilePart | AudioPart))
         if item.failed:
             parts = as_failed(parts)
         if moved:
@@ -299,14 +326,6 @@ def _message(item: MessageItem, parts: list[Part]) -> Json:
         parts = [part for part in parts if not isinstance(part, AudioPart)]
     message["content"] = encode_parts(parts)
     return message
-
-
-def _joined(content: Any, more: Any) -> Any:
-    """Content of two messages as one."""
-    if not more:
-        return content
-    pieces = [{"type": "text", "text": one}] if isinstance(one := content, str) else list(one)
-    return pieces + ([{"type": "text", "text": more}] if isinstance(more, str) else more)
 
 
 def encode_call(item: ToolCallItem) -> Json:

@@ -23,6 +23,7 @@ from posthouse.core.errors import PosthouseError
 from posthouse.core.usage import Usage
 from posthouse.dialects.openai_chat_text import Delta, Emitted, EmittedText
 from posthouse.dialects.openai_errors import StreamError, decode_error, encode_error
+from posthouse.dialects.openai_finish import BROKEN
 from posthouse.dialects.openai_usage import usage_of, usage_payload
 from posthouse.dialects.sse import SseSplitter, data_of, event_end, is_named_error, split_events
 
@@ -241,7 +242,7 @@ class ChatStream:
 
     def _digest_choice(self, choice: _Choice) -> bool:
         """Reads one choice; False where it reports an error."""
-        if choice.error or choice.finish_reason == "error":
+        if choice.error or (isinstance(choice.finish_reason, str) and choice.finish_reason in BROKEN):
             self.error = decode_error(choice.error) or StreamError("the upstream ended the answer with an error")
             return False
         if choice.usage is not None:

@@ -14,6 +14,7 @@ from posthouse.core.usage import Usage
 from posthouse.dialects.errors import DialectError
 from posthouse.dialects.openai_chat_text import Delta, Emitted
 from posthouse.dialects.openai_errors import StreamError, decode_error
+from posthouse.dialects.openai_finish import BROKEN
 from posthouse.dialects.openai_usage import NO_USAGE, usage_in, usage_of
 from posthouse.dialects.sse import data_of, split_events
 
@@ -69,7 +70,8 @@ def whole_usage(body: bytes) -> WholeReply:
     usage = None if reply.usage is NO_USAGE else usage_in(reply.usage)
     finish: str | None = None
     for choice in reply.choices or ():
-        if error is None and (choice.error or choice.finish_reason == "error"):
+        reason = choice.finish_reason
+        if error is None and (choice.error or (isinstance(reason, str) and reason in BROKEN)):
             error = decode_error(choice.error) or StreamError("the upstream ended the answer with an error")
         if usage is None and choice.usage is not None:
             usage = usage_of(choice.usage)
@@ -228,14 +230,14 @@ def _merge(into: dict[str, Any], delta: dict[str, Any], text: frozenset[str]) ->
         elif isinstance(value, str) and name in text:
             if isinstance(known, _Pieces):
                 known.parts.append(value)
-            elif isinstance(known, list):
-                known.append({"type": "text", "text": value})
+            elif isinstance(known, _Items):
+                known.items.append({"type": "text", "text": value})
             else:
                 into[name] = _Pieces(value)
         elif isinstance(value, list):
-            if isinstance(known, _Pieces):
-                known = [{"type": "text", "text": _joined(known)}] if any(known.parts) else []
-            into[name] = _extended(known if isinstance(known, list) else [], value, text)
+            if not isinstance(known, _Items):
+                into[name] = _Items(known if isinstance(known, _Pieces) and any(known.parts) else None)
+            into[name].extend(value, text)
         elif isinstance(value, dict):
             inner = known if isinstance(known, dict) else {}
             _merge(inner, value, text)
@@ -244,33 +246,43 @@ def _merge(into: dict[str, Any], delta: dict[str, Any], text: frozenset[str]) ->
             into[name] = value
 
 
-def _extended(known: list[Any], new: list[Any], text: frozenset[str]) -> list[Any]:
-    """Items that carry an `index` are joined with the one of that index, others are appended."""
-    places = {item["index"]: item for item in known if isinstance(item, dict) and isinstance(item.get("index"), int)}
-    for item in new:
-        index = item.get("index") if isinstance(item, dict) else None
-        if not isinstance(index, int):
-            known.append(item)
-            continue
-        if index not in places:
-            places[index] = {}
-            known.append(places[index])
-        _merge(places[index], item, text)
-    return known
+class _Items:
+    """A list that is still coming. Items that carry an `index` are joined with the one of that index, others are
+    appended; `first` is text that came before any."""
+
+    __slots__ = ("_places", "items")
+
+    def __init__(self, first: _Pieces | None) -> None:
+        self.items: list[Any] = [] if first is None else [{"type": "text", "text": first}]
+        self._places: dict[int, dict[str, Any]] = {}
+
+    def extend(self, new: list[Any], text: frozenset[str]) -> None:
+        for item in new:
+            index = item.get("index") if isinstance(item, dict) else None
+            if not isinstance(index, int):
+                self.items.append(item)
+                continue
+            if index not in self._places:
+                self._places[index] = {}
+                self.items.append(self._places[index])
+            _merge(self._places[index], item, text)
 
 
 def _finished(choice: dict[str, Any]) -> dict[str, Any]:
     message = {"role": "assistant", "content": None, "refusal": None, **_joined(choice["message"])}
     message["role"] = message["role"] or "assistant"
-    for call in message.get("tool_calls") or ():
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
         if isinstance(call, dict):
             call.pop("index", None)
-    return {"logprobs": None, **choice, "message": message}
+    return {"logprobs": None, **_joined({**choice, "message": message})}
 
 
 def _joined(value: Any) -> Any:
     if isinstance(value, _Pieces):
         return "".join(value.parts)
+    if isinstance(value, _Items):
+        return _joined(value.items)
     if isinstance(value, dict):
         return {name: _joined(inner) for name, inner in value.items()}
     if isinstance(value, list):

@@ -63,8 +63,8 @@ def decode_response(body: bytes) -> InnerResponse:
     if answer.choices is None:
         raise DialectError(_NOTHING)
     return InnerResponse(
-        id=str(answer.id or "").removeprefix(ID_PREFIX),
-        model=str(answer.model or ""),
+        id=str(answer.id).removeprefix(ID_PREFIX) if isinstance(answer.id, str | int) else "",
+        model=answer.model if isinstance(answer.model, str) else "",
         created=answer.created if type(answer.created) is int else 0,
         choices=tuple(
             Choice((MessageItem("assistant", (TextPart(choice.text or ""),)),), meant(choice.finish_reason))

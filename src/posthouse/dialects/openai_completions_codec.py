@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw
 
 from posthouse.core.items import InnerRequest, MessageItem, Sampling
 from posthouse.core.parts import TextPart
@@ -19,7 +18,7 @@ from posthouse.dialects.fields import Fields, kind_of, missing
 from posthouse.dialects.openai_chat_parts import Dropped, Json, invalid
 from posthouse.dialects.openai_completions_head import DIALECT, decode_head, prompt_of
 from posthouse.dialects.openai_completions_prompt import STOP, is_plain, prompt_for
-from posthouse.dialects.openai_members import stops_in, take, value_of, with_address
+from posthouse.dialects.openai_members import asking, stops_in, take, value_of, with_address
 
 DEFAULT_OUTPUT: Final = 16  # tokens; the API's own, where the client gives no number
 # Where a client of another dialect gives none, which there means: as much as it takes. Models of this dialect refuse
@@ -46,7 +45,7 @@ def decode_request(body: bytes, addressed: Addressed) -> InnerRequest:
     head = decode_head(with_address(body, addressed))
     fields = head.fields
     choices: int | None = value_of(fields, "n")
-    extra = {name: raw for name, raw in fields.items() if name not in _NAMED and not _is_idle(name, raw)}
+    extra = asking(fields, _NAMED, _IDLE)
     if "best_of" in extra and value_of(extra, "best_of") == choices:
         del extra["best_of"]
     if head.max_output == 0:
@@ -72,10 +71,6 @@ def decode_request(body: bytes, addressed: Addressed) -> InnerRequest:
         extra=extra,
         echo=value_of(fields, "echo") is True,
     )
-
-
-def _is_idle(name: str, raw: Raw) -> bool:
-    return kind_of(raw) == "null" or bytes(raw) in _IDLE.get(name, ())
 
 
 def _only_text(fields: Fields) -> str:

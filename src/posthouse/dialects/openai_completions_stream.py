@@ -28,6 +28,7 @@ from posthouse.dialects.openai_chat_parts import Json
 from posthouse.dialects.openai_completions_answers import ID_PREFIX, REASONS, echo_of
 from posthouse.dialects.openai_errors import StreamError, decode_error, encode_error
 from posthouse.dialects.openai_finish import BROKEN, written
+from posthouse.dialects.openai_sequence import MAX_NUMBER
 from posthouse.dialects.openai_usage import usage_of, usage_payload
 
 ChoiceState = Literal["open", "ended"]
@@ -61,7 +62,7 @@ def events_of(chunk: Json) -> tuple[Event, ...]:
             events.append(failed(decode_error(choice.get("error")) or _ENDED))
             break
         number = choice.get("index")
-        number = number if type(number) is int else position
+        number = number if type(number) is int and 0 <= number < MAX_NUMBER else position
         if isinstance(text := choice.get("text"), str) and text:
             events.append(TextDelta(text, number))
         if isinstance(finish, str) and finish:

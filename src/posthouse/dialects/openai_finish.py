@@ -11,6 +11,12 @@ STOP: Final = "stop"
 CALLS: Final = "tool_calls"
 
 _MEANT: Final[Mapping[str, str]] = {
+    STOP: STOP,
+    CALLS: CALLS,
+    "length": "length",
+    "content_filter": "content_filter",
+    "content-filter": "content_filter",
+    "tool-calls": CALLS,
     "function_call": CALLS,
     "tool_call": CALLS,
     "tool_use": CALLS,

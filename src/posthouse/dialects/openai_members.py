@@ -1,5 +1,6 @@
 """Members of a request that the inner form names too, taken out of those that it does not."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +24,16 @@ def with_address(body: bytes, addressed: Addressed) -> bytes:
         return body
     fields = decode_fields(body)
     return body if added.keys() <= fields.keys() else _encode({**added, **fields})
+
+
+def asking(fields: Fields, named: frozenset[str], idle: Mapping[str, tuple[bytes, ...]]) -> Fields:
+    """The members that are not `named`, but for those that ask for nothing: null, or one of the values that `idle` has
+    for it, without which the answer is the same."""
+    return {
+        name: raw
+        for name, raw in fields.items()
+        if name not in named and (value := bytes(raw)) != b"null" and value not in idle.get(name, ())
+    }
 
 
 def value_of(fields: Fields, name: str) -> Any:

@@ -46,7 +46,7 @@ from posthouse.dialects.openai_responses_whole import (
 
 DONE: Final = b"data: [DONE]\n\n"
 MAX_ANSWER: Final = 32 << 20  # characters; the whole answer stands once more in the last event
-_PER_ITEM: Final = 4096  # counted for an item beside its text, so that there are 8,192 of them at most
+_PER_ITEM: Final = 4096  # counted for an item or a part beside its text, so that there are 8,192 of them at most
 _encode = msgspec.json.Encoder().encode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 # What `error.code` of a Response may be, of all that can be told apart here.
@@ -243,6 +243,7 @@ class ResponsesEncoder:
         return place
 
     def _begin_text(self, item: _Item, part: str) -> bytes:
+        self._take_room(_PER_ITEM)
         item.part = part
         form = FORMS[part]
         return self._event(form.added, {**self._place(item, form), "part": _part(part, "")})

@@ -5,6 +5,7 @@ Members that the inner form does not name are carried in `extra`; they are writt
 nothing for us (`store` is false) where the client did not speak this dialect; so reasoning must come back encrypted.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +15,7 @@ from posthouse.core.items import InnerRequest, Item, Items, MessageItem, Samplin
 from posthouse.core.parts import TextPart
 from posthouse.dialects.codec import Encoded, Maker
 from posthouse.dialects.fields import Fields, kind_of
+from posthouse.dialects.openai_members import asking
 from posthouse.dialects.openai_responses_head import STATEFUL, read_head
 from posthouse.dialects.openai_responses_items import DIALECT, ItemWriter, Json, decode_items, decode_parts, invalid
 from posthouse.dialects.openai_responses_tools import (
@@ -53,6 +55,13 @@ _NAMED: Final = frozenset(
     {"model", "input", "instructions", "stream", "max_output_tokens", "temperature", "top_p", "tools"}
     | {"parallel_tool_calls", "text", "reasoning", *STATEFUL}
 )
+# Values that ask for nothing, or for what is so anyway: thoughts always come with what can be sent back.
+_IDLE: Final[Mapping[str, tuple[bytes, ...]]] = {
+    "include": (b"[]", b'["reasoning.encrypted_content"]'),
+    "store": (b"false",),
+    "truncation": (b'"disabled"',),
+}
+_PADDING: Final = "include_obfuscation"  # there is none in what is translated
 _MIN_OUTPUT: Final = 16  # published schema: minimum of max_output_tokens
 _MAX_IDENTIFIER: Final = 64  # published schema: maxLength of safety_identifier
 # What is said where nothing can be: an empty array is refused.
@@ -69,7 +78,9 @@ def decode_request(body: bytes) -> InnerRequest:
     """InvalidRequest naming the member that does not fit."""
     head, values = read_head(body)
     fields = head.fields
-    extra = {name: raw for name, raw in fields.items() if name not in _NAMED}
+    extra = asking(fields, _NAMED, _IDLE)
+    if (options := value_of(extra.get("stream_options"), "stream_options")) and options.keys() == {_PADDING}:
+        del extra["stream_options"]
     tools = decode_tools(fields.get("tools"))
     choice = decode_tool_choice(extra)
     text = _object(fields, "text")

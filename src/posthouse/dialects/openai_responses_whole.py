@@ -22,7 +22,7 @@ from posthouse.core.items import (
     ReasoningItem,
     ToolCallItem,
 )
-from posthouse.core.parts import OpaquePart, RefusalPart, TextPart
+from posthouse.core.parts import AudioPart, OpaquePart, Part, RefusalPart, TextPart
 from posthouse.core.usage import Usage
 from posthouse.dialects.codec import Maker, ReplyHead, Whole
 from posthouse.dialects.errors import DialectError
@@ -255,11 +255,7 @@ def _encode_item(item: Item, head: ReplyHead, index: int, status: str) -> Json |
         case MessageItem("assistant", (OpaquePart(dialect, payload),)):
             return Raw(payload) if dialect == DIALECT else None
         case MessageItem(_, parts):
-            content = [
-                text_part(part.text) if isinstance(part, TextPart) else refusal_part(part.text)
-                for part in parts
-                if isinstance(part, TextPart | RefusalPart)
-            ]
+            content = [said for part in parts if (said := _encode_part(part)) is not None]
             return {**message_item(item_id("msg", head, index), status), "content": content}
         case ToolCallItem(kind=kind):
             return {**encode_call(item), "id": item_id(PREFIX_OF[kind], head, index), "status": status}
@@ -268,6 +264,18 @@ def _encode_item(item: Item, head: ReplyHead, index: int, status: str) -> Json |
             return reasoning_item(item_id("rs", head, index), summary, state or NO_STATE)
         case CompactionItem(state):
             return {"type": "compaction", "id": item_id("cmp", head, index), "encrypted_content": seal(state)}
+    return None
+
+
+def _encode_part(part: Part) -> Json | None:
+    """An answer holds text and refusals; sound is what it says."""
+    match part:
+        case TextPart(text):
+            return text_part(text)
+        case RefusalPart(text):
+            return refusal_part(text)
+        case AudioPart(transcript=str(text)):
+            return text_part(text)
     return None
 
 

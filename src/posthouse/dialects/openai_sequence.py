@@ -23,20 +23,22 @@ from posthouse.dialects.errors import DialectError
 from posthouse.dialects.openai_finish import STOP, meant
 
 UNSAID: Final = -1  # the number of a call where a chunk says none
+MAX_NUMBER: Final = 1 << 31  # of a choice or a call; nobody counts so far, and clients read 32 bits
 MAX_CHOICES: Final = 4096  # of several prompts at once, where each has its own
 MAX_CALLS: Final = 1024  # of one choice
 MAX_HELD: Final = 1 << 20  # characters of arguments before the name
 
 
 class _Call:
-    __slots__ = ("held", "id", "kind", "name", "number", "started")
+    __slots__ = ("held", "id", "kind", "name", "number", "size", "started")
 
     def __init__(self, number: int, kind: ToolKind) -> None:
         self.number = number
         self.kind: ToolKind = kind
         self.id = ""
         self.name = ""
-        self.held = ""
+        self.held: list[str] = []
+        self.size = 0  # characters that are held
         self.started = False
 
 
@@ -130,9 +132,10 @@ class Sequence:
         if call.started:
             events.append(ToolCallDelta(event.arguments, call.kind, call.number, event.choice))
             return
-        if len(call.held) + len(event.arguments) > MAX_HELD:
+        call.size += len(event.arguments)
+        if call.size > MAX_HELD:
             raise DialectError("a call of a tool has no name")
-        call.held += event.arguments
+        call.held.append(event.arguments)
 
     def _new(self, choice: _Choice, place: int, kind: ToolKind) -> _Call:
         if len(choice.calls) >= MAX_CALLS:
@@ -149,8 +152,8 @@ class Sequence:
         call.id = call.id or made_id(seed, choice, call.number)
         events.append(ToolCallStarted(call.id, call.name, call.kind, call.number, choice))
         if call.held:
-            events.append(ToolCallDelta(call.held, call.kind, call.number, choice))
-            call.held = ""
+            events.append(ToolCallDelta("".join(call.held), call.kind, call.number, choice))
+            call.held.clear()
 
 
 def _is_another(call: _Call, event: ToolCallStarted) -> bool:
