@@ -7,9 +7,9 @@ import pytest
 
 from posthouse.core.items import InnerRequest, Item, MessageItem, ToolCallItem, ToolResultItem
 from posthouse.core.parts import ImagePart, Part, TextPart
-from posthouse.dialects import anthropic_turns
 from posthouse.dialects.anthropic_messages import CODEC
 from posthouse.dialects.anthropic_parts import ToolIds
+from posthouse.dialects.pairing import paired
 from tests.dialects.inner import MAKER
 from tests.dialects.messages import Json
 
@@ -85,6 +85,6 @@ def test_results_go_to_the_first_open_call_of_the_latest_message() -> None:
     calls = [ToolCallItem("x", "f", json.dumps({"n": n})) for n in range(4)]
     results = [ToolResultItem("x", (TextPart(str(n)),)) for n in range(5)]
     items: list[Item] = [*calls[:2], _HELLO, *calls[2:], *results]
-    answers, orphans = anthropic_turns._paired(tuple(items))
+    answers, orphans = paired(tuple(items))
     assert {place: found[0] for place, found in answers.items()} == {3: 5, 4: 6, 0: 7, 1: 8}
     assert orphans == {9}

@@ -444,9 +444,10 @@ def test_results_of_parallel_calls_stand_in_one_content_and_carry_the_names_of_t
 def test_an_answer_of_a_tool_travels_as_text_so_that_long_numbers_live() -> None:
     said = '{"id": 1234567890123456789}'
     call, result = ToolCallItem("c", "f", "{}"), ToolResultItem("c", (TextPart(said),))
-    translated, native = asked(call, result), asked(call, result, dialect="gemini")
-    assert sent(translated)["contents"][1]["parts"][0]["functionResponse"]["response"] == {"output": said}
-    assert sent(native)["contents"][1]["parts"][0]["functionResponse"]["response"] == json.loads(said)
+    hello = MessageItem("user", (TextPart("hi"),))
+    translated, native = asked(hello, call, result), asked(hello, call, result, dialect="gemini")
+    assert sent(translated)["contents"][2]["parts"][0]["functionResponse"]["response"] == {"output": said}
+    assert sent(native)["contents"][2]["parts"][0]["functionResponse"]["response"] == json.loads(said)
 
 
 @pytest.mark.req("GEM-OUT-004")
@@ -551,7 +552,8 @@ def test_a_level_that_only_this_dialect_knows_comes_back_as_it_was() -> None:
     ],
 )
 def test_arguments_that_are_no_object_are_wrapped_in_one(call: ToolCallItem, arguments: dict[str, Any]) -> None:
-    assert sent(asked(call))["contents"][0]["parts"][0]["functionCall"]["args"] == arguments
+    request = asked(MessageItem("user", (TextPart("hi"),)), call)
+    assert sent(request)["contents"][1]["parts"][0]["functionCall"]["args"] == arguments
 
 
 @given(OBJECTS)

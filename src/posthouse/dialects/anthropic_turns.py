@@ -4,7 +4,6 @@ That API wants turns: neighbours of one role are one message, and all results of
 beginning of the next. So results are brought to their calls, and a result that nobody has is told to be missing.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -23,12 +22,10 @@ from posthouse.core.parts import FilePart, ImagePart, Parts, RefusalPart, TextPa
 from posthouse.dialects.anthropic_fields import Json
 from posthouse.dialects.anthropic_parts import Losses, ToolIds, call_input, encode_parts, own_state
 from posthouse.dialects.codec import Maker
+from posthouse.dialects.pairing import BEGINNING, NO_RESULT, paired
 
 _INSTRUCTIONS: Final = ("system", "developer")
-_NO_RESULT: Final = "The tool was not run: there is no result."
 NO_REASON: Final = "The tool failed and said nothing of why."
-# What a conversation that a client lets begin with the assistant begins with, since the API wants the user first.
-_BEGINNING: Final = "(The conversation begins.)"
 
 
 class _Turn:
@@ -63,7 +60,7 @@ class Conversation:
 
     def add(self, items: Items) -> None:
         """All items of a request."""
-        self._answers, orphans = _paired(items)
+        self._answers, orphans = paired(items)
         start = len(items)
         for place, item in enumerate(items):
             if not isinstance(item, MessageItem) or item.role not in _INSTRUCTIONS:
@@ -165,7 +162,7 @@ class Conversation:
         blocks = [self._result(item, name, beside) for _, item, name in known]
         for place, name in waiting:
             if place not in self._answers:
-                blocks.append({"type": "tool_result", "tool_use_id": name, "content": _NO_RESULT, "is_error": True})
+                blocks.append({"type": "tool_result", "tool_use_id": name, "content": NO_RESULT, "is_error": True})
         if blocks:
             self._say("user", [*blocks, *beside]).answers = True
 
@@ -194,7 +191,7 @@ class Conversation:
             self._say("user", [self.system.pop()])
         if not turns or turns[0].role != "user":
             turns.insert(0, _Turn("user"))
-            turns[0].blocks.append({"type": "text", "text": _BEGINNING})
+            turns[0].blocks.append({"type": "text", "text": BEGINNING})
         last = turns[-1].said()
         if turns[-1].role == "assistant" and last and isinstance(last[-1], dict) and "text" in last[-1]:
             last[-1]["text"] = last[-1]["text"].rstrip()
@@ -205,35 +202,6 @@ def plain(blocks: list[Any]) -> Any:
     if len(blocks) == 1 and isinstance(blocks[0], dict) and blocks[0].keys() == {"type", "text"}:
         return blocks[0]["text"]
     return blocks
-
-
-def _paired(items: Items) -> tuple[dict[int, tuple[int, ToolResultItem]], set[int]]:
-    """Each call's result and its place, by the place of the call; and the places of results without a call.
-
-    Where several calls have one id, a result belongs to the first of the latest message that has none yet.
-    """
-    waiting: dict[str, list[tuple[int, deque[int]]]] = {}  # by id: in which message, and the places there
-    answers: dict[int, tuple[int, ToolResultItem]] = {}
-    orphans: set[int] = set()
-    message = 0
-    for place, item in enumerate(items):
-        if isinstance(item, ToolCallItem):
-            calls = waiting.setdefault(item.call_id, [])
-            if not calls or calls[-1][0] != message:
-                calls.append((message, deque()))
-            calls[-1][1].append(place)
-        elif isinstance(item, ToolResultItem):
-            message = place
-            calls = waiting.get(item.call_id, [])
-            if not calls:
-                orphans.add(place)
-                continue
-            answers[calls[-1][1].popleft()] = (place, item)
-            if not calls[-1][1]:
-                calls.pop()
-        elif isinstance(item, MessageItem) and item.role != "assistant":
-            message = place
-    return answers, orphans
 
 
 def _reminder(parts: Parts) -> Parts:

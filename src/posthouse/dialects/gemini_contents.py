@@ -5,6 +5,7 @@ where there is one, by name and order where not. A signature on a part is state 
 thoughts that came directly before (`core.events.ReasoningState`), or is an item of its own without text.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -50,8 +51,12 @@ class ContentReader:
         self._taken = frozenset(taken)
         self._ids: set[str] = set()
         self._number = 0
-        self._unanswered: list[tuple[str, str]] = []  # (id, name) of calls, oldest first
+        # Calls of the last turn that called, by name: their ids and numbers, oldest first; and which of all calls have
+        # no result yet.
+        self._unanswered: dict[str, deque[tuple[str, int]]] = {}
+        self._open: dict[str, int] = {}
         self._last_role = ""
+        self._called_in_turn = False
 
     def read(self, content: Members, role: str | None = None) -> None:
         """`role`: that of the items, where the content does not say."""
@@ -64,6 +69,7 @@ class ContentReader:
         if not parts:
             raise invalid(content.at("parts"), "expected at least one part")
         before = len(self.items)
+        self._called_in_turn = self._called_in_turn and self._last_role == role
         message: list[Part] = []
         for part in parts:
             self._read_part(part, role, message)
@@ -119,7 +125,11 @@ class ContentReader:
             raise wrong_type(call.at("args"), "an object", raw)
         text = "{}" if raw is None else bytes(raw).decode()
         self._ids.add(call_id)
-        self._unanswered.append((call_id, name))
+        if not self._called_in_turn:
+            self._unanswered.clear()
+            self._called_in_turn = True
+        self._open[call_id] = len(self.items)
+        self._unanswered.setdefault(name, deque()).append((call_id, len(self.items)))
         self.items.append(ToolCallItem(call_id, name, text))
 
     def _new_id(self) -> str:
@@ -134,11 +144,19 @@ class ContentReader:
         if given is not None and given in self._ids:
             call_id = given
         else:
-            matching = (known for known, called in self._unanswered if called == name)
-            call_id = next(matching, None) or given or self._new_id()
-        self._unanswered = [(known, called) for known, called in self._unanswered if known != call_id]
+            call_id = self._first_open(name) or given or self._new_id()
+        self._open.pop(call_id, None)
         parts, failed = _decode_response(result)
         self.items.append(ToolResultItem(call_id, parts, failed))
+
+    def _first_open(self, name: str) -> str | None:
+        waiting = self._unanswered.get(name)
+        while waiting:
+            call_id, number = waiting[0]
+            if self._open.get(call_id) == number:
+                return call_id
+            waiting.popleft()
+        return None
 
 
 def _decode_response(result: Members) -> tuple[Parts, bool]:

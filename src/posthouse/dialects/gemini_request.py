@@ -20,6 +20,7 @@ from posthouse.core.items import (
     Sampling,
     Thinking,
     Tool,
+    ToolCallItem,
     ToolChoice,
 )
 from posthouse.core.parts import AudioPart, FilePart, ImagePart, TextPart
@@ -30,6 +31,7 @@ from posthouse.dialects.gemini_contents import ContentReader, ContentWriter, sig
 from posthouse.dialects.gemini_fields import DIALECT, ERRORS, Json, Members, invalid
 from posthouse.dialects.gemini_parts import Lost, encode_part, unsealed
 from posthouse.dialects.gemini_schema import json_schema
+from posthouse.dialects.pairing import BEGINNING, brought_together
 from posthouse.dialects.thinking import shown_of
 
 MAX_CHOICES: Final = 128
@@ -224,7 +226,7 @@ def encode_request(request: InnerRequest, maker: Maker) -> Encoded:
         return state.payload.decode("utf-8", "replace") if own or nobodys else None
 
     writer = ContentWriter(signature_of, lost, faithful=native)
-    writer.write(items)
+    writer.write(items if native else _in_turns(items, lost))
     contents = writer.contents or [{"role": "user", "parts": [{"text": " "}]}]  # neither none nor empty is accepted
     sign_current_turn(contents)
     body: Json = {"contents": contents}
@@ -246,6 +248,17 @@ def encode_request(request: InnerRequest, maker: Maker) -> Encoded:
         else:
             lost[name] = None
     return Encoded(_encode(body), tuple(lost))
+
+
+def _in_turns(items: Items, lost: Lost) -> Items:
+    """The API refuses a turn that calls functions unless as many results follow it, and something goes before it."""
+    told, orphans = brought_together(items)
+    if orphans:
+        lost["role"] = None
+    first = next((item for item in told if isinstance(item, MessageItem | ToolCallItem)), None)
+    if isinstance(first, ToolCallItem):
+        told.insert(0, MessageItem("user", (TextPart(BEGINNING),)))
+    return tuple(told)
 
 
 def _put(body: Json, name: str, raw: Raw) -> None:
