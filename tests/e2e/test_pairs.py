@@ -16,7 +16,7 @@ from tests.e2e.faces import FACES, FAULTS, PIXEL, SCHEMA, TOO_MANY, WHY, WIRES, 
 from tests.e2e.house import ADMIN_KEY, PRICE, Place, place, provider, running
 from tests.e2e.speakers import SPEAKERS, say
 from tests.e2e.upstream import Script, Upstream, Visit
-from tests.e2e.wire import Response, payloads, request
+from tests.e2e.wire import Response, Wire, payloads, request
 
 PIECES: Final = ("One", " two", " three")
 REPORTED: Final = (11, 7)
@@ -131,6 +131,23 @@ def test_an_answer_comes_in_the_words_of_the_client_and_is_billed_as_the_provide
     assert [leg["amount"] for leg in stored.entries] == [stored.record["cost"], -stored.record["cost"]]
 
 
+@pytest.mark.req("PAIR-E2E-001")
+def test_a_stream_of_gemini_may_be_one_array(here: Place, wire: Operation) -> None:
+    """Where its client does not ask for events."""
+    here.upstream.scripts["*"] = says(wire, True)
+    with here.house.wire() as client:
+        body = FACES["generate_content"].ask("Hi there")
+        answer = client.ask("/v1beta/models/m:streamGenerateContent", body, ADMIN_KEY)
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert len(answer.json) > 1
+    events = b"".join(b"data: " + json.dumps(one).encode() + b"\n\n" for one in answer.json)
+    found = heard("generate_content", wire, answer._replace(body=events), True)
+    assert FACES["generate_content"].words(found) == "".join(PIECES)
+    assert FACES["generate_content"].tokens(found) == REPORTED
+    stored = here.house.stored(answer.headers["x-request-id"])
+    assert (stored.record["input"], stored.record["output"]) == REPORTED
+
+
 @pytest.mark.req("PAIR-E2E-002")
 @either
 @able_faces
@@ -138,7 +155,7 @@ def test_two_calls_at_once_are_made_answered_and_their_states_come_back(
     here: Place, wire: Operation, face: Operation, stream: bool
 ) -> None:
     if wire == "completions":
-        _loses(here, face, {**FACES[face].ask("Go on."), **(FACES[face].tools or {})}, "tools")
+        _loses(here, face, {**FACES[face].ask("Go on."), **(FACES[face].tools or {})}, "tools", stream)
         return
     here.upstream.scripts["*"] = turn(wire, stream)
     first = {**FACES[face].ask("Go on."), **(FACES[face].tools or {})}
@@ -166,27 +183,29 @@ def _values(value: Any) -> Iterator[Any]:
         yield from _values(inner)
 
 
-def _loses(here: Place, face: Operation, body: Json, name: str) -> None:
+def _loses(here: Place, face: Operation, body: Json, name: str, stream: bool) -> None:
     """A provider without a word for it is asked all the same, and the client is told."""
-    here.upstream.scripts["*"] = says("completions", False)
-    answer = ask(here, face, body)
-    assert answer.status == 200, answer
+    here.upstream.scripts["*"] = says("completions", stream)
+    answer = ask(here, face, body, stream=stream)
+    assert FACES[face].words(heard(face, "completions", answer, stream)) == "".join(PIECES)
     assert name in answer.headers["x-posthouse-dropped"]
 
 
 @pytest.mark.req("PAIR-E2E-003")
+@either
 @able_faces
-def test_a_schema_and_an_image_reach_the_provider(here: Place, wire: Operation, face: Operation) -> None:
+def test_a_schema_and_an_image_reach_the_provider(here: Place, wire: Operation, face: Operation, stream: bool) -> None:
     form, image = {**FACES[face].ask("Where?"), **(FACES[face].schema or {})}, FACES[face].image or {}
     if wire == "completions":
         (member,) = (FACES[face].schema or {}).keys()
-        _loses(here, face, form, member)
-        _loses(here, face, image, "inlineData" if face == "generate_content" else "image")
+        _loses(here, face, form, member, stream)
+        _loses(here, face, image, "inlineData" if face == "generate_content" else "image", stream)
         return
-    here.upstream.scripts["*"] = answers(SPEAKERS[wire].whole('{"city": "Oslo"}', [REPORTED]))
-    assert json.loads(FACES[face].words(heard(face, wire, ask(here, face, form), False))) == {"city": "Oslo"}
+    here.upstream.scripts["*"] = says(wire, stream)
+    found = heard(face, wire, ask(here, face, form, stream=stream), stream)
+    assert FACES[face].words(found) == "".join(PIECES)
     assert WIRES[wire].schema(here.upstream.visit().json) == SCHEMA
-    answer = ask(here, face, image)
+    answer = ask(here, face, image, stream=stream)
     assert answer.status == 200
     assert "x-posthouse-dropped" not in answer.headers
     sent = here.upstream.visit().body.decode()
@@ -285,36 +304,65 @@ def data_in(stream: bytes) -> list[Any]:
 
 
 # --- providers that are silent ----------------------------------------------------------------------------------------
+SILENCES: Final = ("at-first", "midway")
+
+
 @pytest.fixture(scope="module")
-def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with place(tmp_path_factory.mktemp("house"), environ={"POSTHOUSE_SERVER_HEARTBEAT": "0.05"}) as made:
+def patient(tmp_path_factory: pytest.TempPathFactory, wire: Operation) -> Iterator[Place]:
+    environ = {"POSTHOUSE_SERVER_HEARTBEAT": "0.05"}
+    models, more = ", ".join(f'"{when}"' for when in SILENCES), f'wires = ["{wire}"]'
+    with place(tmp_path_factory.mktemp("house"), environ=environ, models=models, more=more) as made:
         yield made
 
 
+# What a client of gemini does not know it takes for an error: it gets a blank line.
+BEATS: Final[dict[Operation, bytes]] = {face: b": keep-alive\n\n" for face in TEXTS} | {"generate_content": b"\n\n"}
+
+
 @pytest.mark.req("PAIR-E2E-008")
-def test_what_keeps_a_silent_stream_open_is_legal_in_every_dialect(patient: Place) -> None:
+def test_what_keeps_a_silent_stream_open_is_legal_in_every_dialect(patient: Place, wire: Operation) -> None:
     gate = patient.upstream.gate()
-    say_it = says("chat.completions", True)
+    speaker, reports = SPEAKERS[wire], [REPORTED]
+    first, *more = PIECES
 
     async def script(visit: Visit) -> None:
-        await gate.passed(visit)
-        await say_it(visit)
+        when = next(one for one in SILENCES if one in (visit.model or visit.path))  # gemini's model is in its address
+        if when == "at-first":
+            await gate.passed(visit)
+        await visit.start_stream()
+        await say(visit, speaker.first(first))
+        if when == "midway":
+            await gate.passed(visit)
+        await say(visit, [*map(speaker.word, more), *speaker.end(reports), speaker.last(reports)])
+        await visit.end_stream()
 
     patient.upstream.scripts["*"] = script
     with ExitStack() as stack:
-        clients = {face: stack.enter_context(patient.house.wire()) for face in TEXTS}
-        for face, client in clients.items():
-            body = body_of(face, FACES[face].ask("Hi"), True)
-            client.send(request(FACES[face].path("m", True), body, ADMIN_KEY))
-        beats = {face: client.head()[0] and next(client.pieces()) for face, client in clients.items()}
+        clients = {(face, when): stack.enter_context(patient.house.wire()) for face in TEXTS for when in SILENCES}
+        for (face, when), client in clients.items():
+            body = body_of(face, FACES[face].ask("Hi"), True, when)
+            client.send(request(FACES[face].path(when, True), body, ADMIN_KEY))
+        begun = {place: _until_silent(client, BEATS[place[0]]) for place, client in clients.items()}
         gate.open()
-        rests = {face: b"".join(client.pieces()) for face, client in clients.items()}
-    for face, beat in beats.items():
-        # What a client of gemini does not know it takes for an error: it gets a blank line.
-        assert beat == (b"\n\n" if face == "generate_content" else b": keep-alive\n\n")
-        rest = rests[face].replace(beat, b"") if face != "generate_content" else rests[face].lstrip(b"\n")
-        judge(face, rest)
-        assert FACES[face].words(kept(face, rest)) == "".join(PIECES)
+        for (face, when), client in clients.items():
+            assert (begun[face, when] == b"") == (when == "at-first")
+            whole = begun[face, when] + b"".join(piece for piece in client.pieces() if piece != BEATS[face])
+            if face != wire:
+                judge(face, whole)
+            assert FACES[face].words(kept(face, whole)) == "".join(PIECES)
+            assert FACES[face].tokens(kept(face, whole)) == REPORTED
+
+
+def _until_silent(client: Wire, beat: bytes) -> bytes:
+    """What comes before the first sign of life, which is that of the client's dialect."""
+    status, headers = client.head()
+    assert (status, headers["content-type"].partition(";")[0]) == (200, "text/event-stream")
+    begun = b""
+    for piece in client.pieces():
+        if piece == beat:
+            return begun
+        begun += piece
+    raise AssertionError(begun)
 
 
 # --- clients that leave ----------------------------------------------------------------------------------------------
