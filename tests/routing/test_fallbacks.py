@@ -1,12 +1,14 @@
 """What is tried after which failure."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from posthouse.core.errors import FAILOVER_KINDS, FailureKind, NotFound, UpstreamFailure
-from posthouse.routing.model import ModelRoute, RoutingOptions
-from tests.routing.rig import OPTIONS, Deployed, Rig, answers, ids, in_turn, now, refuses, run
+from posthouse.routing.model import ModelRoute, RoutingOptions, Trace
+from posthouse.upstream.model import UpstreamRequest, UpstreamResponse
+from tests.routing.rig import OPTIONS, Deployed, Rig, answers, asked, ids, in_turn, now, refuses, run
 
 # How a provider says each kind of failure.
 SAID: dict[FailureKind, Any] = {
@@ -226,5 +228,25 @@ def test_every_kind_of_failure_is_said_in_these_tests() -> None:
             with pytest.raises(UpstreamFailure) as caught:
                 await made.ask("r")
             assert caught.value.kind == kind
+
+    run(work())
+
+
+@pytest.mark.parametrize("taken", [0.0, 5_000.0])
+def test_what_a_client_took_to_send_its_request_is_no_part_of_the_deadline(taken: float) -> None:
+    async def work() -> None:
+        made = rig({}, "a")
+        deadlines: list[float] = []
+
+        async def notes(request: UpstreamRequest) -> UpstreamResponse:
+            deadlines.append(request.deadline)
+            return await answers()(request)
+
+        made.scripts["a/a"] = in_turn(refuses(503, 3.0), notes)
+        trace = Trace(now())
+        await asyncio.sleep(taken)
+        began = now()
+        await made.router.attempt(made.plan("a"), asked("a"), trace)
+        assert deadlines == [began + OPTIONS.deadline]
 
     run(work())

@@ -210,7 +210,7 @@ class RawDoor:
         began = loop.time()
         trace.attempts = 1
         trace.asking = True
-        deadline = call.accepted + self._parts.router.options.deadline
+        deadline = began + self._parts.router.options.deadline
         try:
             response = await offer.transport.send(request_below(offer.account, call.parcel, deadline))
         except UpstreamFailure as failure:

@@ -131,7 +131,8 @@ class Trace:
 
 
 class RoutingOptions(Struct, frozen=True):
-    """`deadline` bounds everything from the first attempt on; seconds. Pauses double from `backoff` to
+    """`deadline` bounds everything from the first attempt on, but for the time that a form takes to be sent, which it
+    bounds by itself; seconds. Pauses double from `backoff` to
     `backoff_max`."""
 
     max_attempts: int = 4

@@ -57,7 +57,7 @@ class Router:
     async def attempt(self, plan: Sequence[Candidate], request: ModelRequest, trace: Trace) -> Reply:
         """Tries the plan until one candidate has begun to answer. Raises the UpstreamFailure that tells most."""
         loop = asyncio.get_running_loop()
-        deadline = trace.began + self.options.deadline
+        deadline = loop.time() + self.options.deadline  # what a client took to send its request is its own time
         operation, health = request.operation, self.health
         left = list(plan) if plan[-1].after is None else [one for one in plan if one.after is None]
         failures: list[UpstreamFailure] = []

@@ -224,7 +224,7 @@ class UpstreamClient:
             connection.start(exchange, head, request.body)
         else:
             connection.start(exchange, head, b"", more=True)
-            exchange.sending = upload = Upload(connection, exchange, stream)
+            exchange.sending = upload = Upload(connection, exchange, stream, self._clock)
         try:
             await waiter
             if upload is not None and not 200 <= exchange.status < 300:

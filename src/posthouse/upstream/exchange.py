@@ -17,6 +17,7 @@ from posthouse.upstream.decoding import Inflater
 from posthouse.upstream.model import Timeouts
 
 _FINISH_SECONDS: Final = 1.0
+_SENT_TOO_LONG: Final = "The request took longer to be sent than the time allowed in total."
 BROKEN: Final = "The connection to the provider broke off."
 
 
@@ -147,9 +148,10 @@ class Exchange:
 
     def overdue(self, now: float) -> str | None:
         """What to tell the caller where a deadline has passed, else None. Called by the sweep, so late by one tick."""
-        if now >= self.deadline:
-            return "The provider's answer took longer than the time allowed in total."
         sending = self.sending
+        if now >= self.deadline:
+            late = sending is not None and not sending.done
+            return _SENT_TOO_LONG if late else "The provider's answer took longer than the time allowed in total."
         if sending is not None and not sending.done:
             return self._deaf(now, sending)
         if self.waiter is None or self.stirred:

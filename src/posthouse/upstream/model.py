@@ -13,7 +13,8 @@ from msgspec import Struct
 
 class Timeouts(Struct, frozen=True, gc=False):
     """Seconds. `first_byte`: from the request being written to the answer's head being in. `idle`: the longest silence
-    inside a body while somebody waits for it. `total`: from send() to the last byte."""
+    inside a body while somebody waits for it. `total`: from send() to the last byte; of a request with a stream, from
+    the end of that, which may itself take as long."""
 
     connect: float = 5.0
     first_byte: float = 120.0
@@ -48,7 +49,7 @@ class UpstreamRequest(Struct):
 
     `target` is path and query in ASCII. `headers` are raw lines, each `b"name: value\\r\\n"`, without host,
     content-length, connection and accept-encoding, which the client adds. `proxy` is a URL (`http://` or `socks5://`).
-    `deadline` is the time of the event loop at which everything must be over.
+    `deadline` is the time of the event loop at which everything must be over; what a stream took is added to it.
 
     With a `stream`, `body` is empty. What its pieces raise, send() raises, or whoever reads the answer by then. The
     time for the first byte runs from the end of the body; the provider may be silent, and not read, for `idle`.

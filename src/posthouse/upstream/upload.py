@@ -1,11 +1,14 @@
 """A body on its way to a provider, piece by piece, as fast as the provider reads.
 
+It may take as long as everything behind it: what it took is no part of the time that the provider has for its answer.
+
 Above it: client, which begins it with the request and stops it where the answer makes the rest useless. Below it:
 connection, which writes.
 """
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Final
 
 from posthouse.upstream.connection import Connection
@@ -16,19 +19,24 @@ _JOIN_LIMIT: Final = 64 * 1024
 
 
 class Upload:
-    """One task. `done`: all of the body was handed to the connection. `blocked`: the provider does not read.
+    """One task. `done`: all of the body was handed to the connection. `blocked`: the provider does not read. `clock` is
+    the client's.
 
     An error of whoever makes the pieces becomes the failure of the exchange, as it is.
     """
 
-    __slots__ = ("_connection", "_exchange", "_over", "_stream", "_task", "blocked", "done")
+    __slots__ = ("_began", "_clock", "_connection", "_exchange", "_over", "_stream", "_task", "blocked", "done")
 
-    def __init__(self, connection: Connection, exchange: Exchange, stream: BodyStream) -> None:
+    def __init__(
+        self, connection: Connection, exchange: Exchange, stream: BodyStream, clock: Callable[[], float]
+    ) -> None:
         self.done = False
         self.blocked = False
         self._connection = connection
         self._exchange = exchange
         self._stream = stream
+        self._clock = clock
+        self._began = clock()
         self._over = False
         self._task = connection.loop.create_task(self._run())
 
@@ -85,3 +93,4 @@ class Upload:
             raise ValueError(f"a body of {length} bytes was announced, and {size} came")
         stream.ended = True
         exchange.stirred = True
+        exchange.deadline += self._clock() - self._began
