@@ -9,7 +9,7 @@ from posthouse.core.errors import InvalidRequest
 from posthouse.core.requests import ModelRequest, Operation
 from posthouse.core.usage import Usage
 from posthouse.dialects import anthropic_messages, openai_chat_head, openai_responses
-from posthouse.providers import anthropic, azure, gemini, groq, mistral, openai, openai_compatible
+from posthouse.providers import anthropic, azure, cerebras, deepseek, gemini, groq, mistral, openai, openai_compatible
 from posthouse.providers.call import call
 from posthouse.providers.carriage import Carriage, dropped_by
 from posthouse.providers.model import Provider, deployment
@@ -341,6 +341,35 @@ async def test_a_custom_tool_comes_back_as_one_from_a_whole_answer() -> None:
     reply = await carriage.reply(vendor.response)
     (call_,) = msgspec.json.decode(reply.body)["output"]
     assert (call_["type"], call_["name"], call_["input"]) == ("custom_tool_call", "run", "ls -l")
+
+
+THINKING: Final = [
+    {"role": "user", "content": "Hi"},
+    {
+        "role": "assistant",
+        "content": [{"type": "thinking", "thinking": "Hm.", "signature": "s"}, {"type": "text", "text": "Hello."}],
+    },
+    {"role": "user", "content": "Again"},
+]
+
+
+@pytest.mark.parametrize(
+    ("row", "takes"),
+    [
+        (groq.ROW, False),
+        (cerebras.ROW, False),
+        (mistral.ROW, False),
+        (deepseek.ROW, True),
+        (openai_compatible.ROW, True),
+    ],
+)
+def test_thoughts_of_earlier_turns_are_said_to_those_who_take_them(row: Provider, takes: bool) -> None:
+    place = msgspec.structs.replace(account(row), wires=("chat.completions",))
+    ready = prepare(deployment(place, "public-name", "model"), "messages")
+    carriage = Carriage(ready, messages(messages=THINKING), "req_1")
+    said = msgspec.json.decode(body_for(ready, carriage.request))["messages"][1]
+    assert (said["content"], said.get("reasoning_content")) == ("Hello.", "Hm." if takes else None)
+    assert carriage.dropped == ()
 
 
 GRAMMAR: Final = {"type": "grammar", "syntax": "lark", "definition": 'start: "a"'}

@@ -74,6 +74,7 @@ ROW: Final = Provider(
     wires=("chat.completions", "responses", "completions"),
     base_url_env="AZURE_OPENAI_ENDPOINT",
     aliases=("azure-openai", "foundry"),
+    thoughts=False,
     customs=("chat.completions", "responses"),
     offers=("images.generations", "images.edits", "audio.speech", "audio.transcriptions", "audio.translations"),
     paths={"models": None},

@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from posthouse.core.errors import UpstreamFailure
-from posthouse.core.items import InnerRequest, InnerResponse
+from posthouse.core.items import InnerRequest, InnerResponse, ReasoningItem
 from posthouse.core.requests import ModelRequest
 from posthouse.core.usage import Usage
 from posthouse.dialects.codec import Addressed, Codec, ReplyHead, StreamDecoder, Whole
@@ -62,6 +62,9 @@ class Carriage:
         row, known = self._account.row, prepared.deployment.known_as
         inner, unfit = (inner, ()) if row.fit is None or known is None else row.fit(inner, known)
         fitting, wrapped = as_functions(inner) if way.wraps else (inner, ())
+        if prepared.wire == "chat.completions" and not self._account.row.thoughts:
+            said = [item for item in fitting.items if not isinstance(item, ReasoningItem)]
+            fitting = replace(fitting, items=tuple(said))
         encoded = way.provider.encode_request(fitting, way.maker)
         names = dict.fromkeys((*unfit, *wrapped, *encoded.dropped))
         self.dropped = tuple(dict.fromkeys(way.client.members.get(name, name) for name in names))
@@ -178,7 +181,9 @@ def inner_of(request: ModelRequest, client: Codec) -> InnerRequest:
 def dropped_by(prepared: Prepared, request: ModelRequest) -> Sequence[str]:
     """What this deployment could not be told of a request, as the client spells it."""
     way = prepared.around(request)
-    return () if way.way is None else Carriage(way, request, "").dropped
+    if way.way is not None:
+        return Carriage(way, request, "").dropped
+    return request.steering if prepared.deployment.account.row.vectors is None else ()
 
 
 def _now() -> float:

@@ -2,9 +2,10 @@
 
 The last chunk of a stream carries usage as `x_groq.usage`; `stream_options` is known too, in which case both come. An
 error inside a stream is the text `x_groq.error`. 498 means that the flex tier has no room. The Responses API is known
-as a beta without state. Sound is at its usual places.
+as a beta without state. Sound is at its usual places. A message with `reasoning_content` is a 400.
 
-Sources: the groq package 1.7.0 (address, XGroq, embeddings, audio), LiteLLM 1.109. Checked: 2026-11-21. Not confirmed:
+Sources: the groq package 1.7.0 (address, XGroq, embeddings, audio), LiteLLM 1.109, janhq/jan#8136 and
+agentjido/req_llm#772 (`reasoning_content`). Checked: 2026-11-21. Not confirmed:
 `stream_options`, which the package does not list though other clients send it; usage comes either way.
 """
 
@@ -35,6 +36,7 @@ ROW: Final = Provider(
     base_url_env="GROQ_BASE_URL",
     wires=("chat.completions", "responses"),
     offers=("audio.speech", "audio.transcriptions", "audio.translations"),
+    thoughts=False,
     repair=_repair,
     repair_marker=b'"x_groq"',
     price_provider="groq",

@@ -5,7 +5,8 @@ an empty account a 429 `insufficient_quota`.
 
 What its models refuse, and what goes over responses instead, is told by their names: see `gpt`.
 
-Images, sound and moderations stand at their usual places; reranking there is none.
+Chat completions have no place for thoughts. Images, sound and moderations stand at their usual places; reranking there
+is none.
 
 Sources: the openai package 3.52.0 (base URL, variables, stream options, paths), OpenAI's published OpenAPI document.
 Checked: 2026-11-21.
@@ -25,6 +26,7 @@ ROW: Final = Provider(
     env=("OPENAI_API_KEY",),
     base_url_env="OPENAI_BASE_URL",
     wires=("responses", "chat.completions", "completions"),
+    thoughts=False,
     customs=("chat.completions", "responses"),
     offers=(
         "images.generations",
