@@ -391,6 +391,15 @@ def patching(**more: object) -> ModelRequest:
     return openai_responses.decode_head(msgspec.json.encode(body | more))
 
 
+def test_tools_that_may_not_be_called_are_not_told_of() -> None:
+    choice = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "shell"}]}
+    ready = way(anthropic.ROW, "responses")
+    carriage = Carriage(ready, patching(tool_choice=choice), "req_1")
+    sent = msgspec.json.decode(body_for(ready, carriage.request))
+    assert ([tool["name"] for tool in sent["tools"]], sent["tool_choice"]) == (["shell"], {"type": "any"})
+    assert carriage.dropped == ()
+
+
 async def test_a_server_that_only_speaks_as_openai_does_gets_functions_in_place_of_custom_tools() -> None:
     ready = way(openai_compatible.ROW, "responses")
     carriage = Carriage(ready, patching(), "req_1")

@@ -20,6 +20,7 @@ from posthouse.dialects.codec import Addressed, Codec, ReplyHead, StreamDecoder,
 from posthouse.dialects.custom import as_functions, customs_of, turned_back
 from posthouse.dialects.fields import decode_fields
 from posthouse.dialects.inner import collected, events_of, text_of
+from posthouse.dialects.openai_allowed import narrowed
 from posthouse.dialects.streams import AnswerStream, Passing, Repaired, Translating
 from posthouse.providers.complaints import complaint_of
 from posthouse.providers.prepare import Prepared
@@ -58,7 +59,7 @@ class Carriage:
 
     def _translate(self, prepared: Prepared) -> None:
         way = self._way
-        inner = replace(inner_of(self._asked, way.client), model=way.maker.model)
+        inner = replace(narrowed(inner_of(self._asked, way.client)), model=way.maker.model)
         row, known = self._account.row, prepared.deployment.known_as
         inner, unfit = (inner, ()) if row.fit is None or known is None else row.fit(inner, known)
         fitting, wrapped = as_functions(inner) if way.wraps else (inner, ())
