@@ -21,6 +21,7 @@ from posthouse.dialects.gemini import (
     encode_embedding,
     encode_embeddings,
 )
+from posthouse.dialects.openai_embeddings import encode_request
 from tests.dialects.gemini_samples import damaged
 
 
@@ -36,15 +37,27 @@ def _bytes(value: Any) -> bytes:
 def test_a_text_to_embed_is_read() -> None:
     assert decode_embed(_bytes(_request("a", "b"))) == Embedding(("a\nb",))
     steered = _request("a", outputDimensionality=5, taskType="RETRIEVAL_QUERY", title="t")
-    assert decode_embed(_bytes(steered)) == Embedding(("a",), 5, ("taskType", "title"))
+    assert decode_embed(_bytes(steered)) == Embedding(("a",), 5, {"taskType": "RETRIEVAL_QUERY", "title": "t"})
     newer = _request("a", embed_content_config={"output_dimensionality": 6, "task_type": "X"})
-    assert decode_embed(_bytes(newer)) == Embedding(("a",), 6, ("taskType",))
+    assert decode_embed(_bytes(newer)) == Embedding(("a",), 6, {"taskType": "X"})
 
 
 @pytest.mark.req("GEM-EMBED-001")
 def test_a_batch_of_texts_is_read() -> None:
     batch = {"requests": [_request("a", outputDimensionality=5), _request("b", outputDimensionality=5, title="t")]}
-    assert decode_batch_embed(_bytes(batch)) == Embedding(("a", "b"), 5, ("title",))
+    assert decode_batch_embed(_bytes(batch)) == Embedding(("a", "b"), 5, {"title": [None, "t"]})
+    batch = {"requests": [_request("a", taskType="X", title="1"), _request("b", task_type="X", title="2")]}
+    assert decode_batch_embed(_bytes(batch)).steering == {"taskType": "X", "title": ["1", "2"]}
+
+
+@pytest.mark.req("GEM-EMBED-004")
+def test_what_texts_are_embedded_for_reaches_a_provider_of_this_dialect() -> None:
+    first, second = _request("a", taskType="X", title="1"), _request("b", taskType="X")
+    asked = decode_batch_embed(_bytes({"requests": [first, second]}))
+    body = encode_request("e", asked.texts, asked.dimensions, asked.steering)
+    assert json.loads(encode_batch(decode_fields(body), "e")) == {"requests": [first, second]}
+    alone = decode_fields(b'{"input":["a","b"],"task_type":"X"}')
+    assert [one["taskType"] for one in json.loads(encode_batch(alone, "e"))["requests"]] == ["X", "X"]
 
 
 @pytest.mark.req("GEM-EMBED-002")
@@ -95,6 +108,8 @@ def test_a_request_in_the_other_form_becomes_a_batch(model: str) -> None:
         (b'{"input":[1,2]}', "input"),
         (b'{"input":[[1]]}', "input"),
         (b'{"input":"a","dimensions":"x"}', "dimensions"),
+        (b'{"input":"a","taskType":5}', "taskType"),
+        (b'{"input":"a","title":["b","c"]}', "title"),
     ],
 )
 def test_what_no_text_model_can_be_asked_is_refused(body: bytes, param: str) -> None:

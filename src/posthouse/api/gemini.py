@@ -80,8 +80,10 @@ class GeminiFace:
         self, exchange: Exchange, model: str, asked: gemini.Embedding, encode: Callable[[list[list[float]]], bytes]
     ) -> None:
         """By the one route for embeddings, whose requests are OpenAI's."""
-        body = openai_embeddings.encode_request(model, asked.texts, asked.dimensions)
-        answer = await self._asker.whole(exchange, openai_embeddings.decode_head(body))
+        body = openai_embeddings.encode_request(model, asked.texts, asked.dimensions, asked.steering)
+        request = openai_embeddings.decode_head(body)
+        request.steering = tuple(asked.steering)
+        answer = await self._asker.whole(exchange, request)
         try:
             out = encode(openai_embeddings.vectors(answer.body))
         except DialectError as error:

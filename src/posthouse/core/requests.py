@@ -92,6 +92,9 @@ class ModelRequest(Struct):
     and what is charged where the answer does not say.
 
     `upload` is the body, where that is a form; `fields` then has only what an answer may have to repeat.
+
+    `steering` names members of `fields` that only a provider with a form of its own for embeddings is told; any other
+    would refuse them.
     """
 
     operation: Operation
@@ -107,3 +110,4 @@ class ModelRequest(Struct):
     inner: InnerRequest | None = None
     expected: Usage | None = None
     upload: Upload | None = None
+    steering: tuple[str, ...] = ()

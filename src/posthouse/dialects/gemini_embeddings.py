@@ -1,6 +1,7 @@
 """Embeddings of gemini: embedContent and batchEmbedContents from clients, and the batch for providers.
 
-One content gives one vector, whatever the number of its parts; the parts here are text.
+One content gives one vector, whatever the number of its parts; the parts here are text. What a text is embedded for
+(`taskType`) and its `title` travel beside OpenAI's members, each one text for all or an array with one for each.
 """
 
 from typing import Any, Final
@@ -19,17 +20,19 @@ from posthouse.dialects.gemini_usage import usage_in
 MAX_DIMENSIONS: Final = 2**31 - 1
 # What steers a vector and OpenAI's form has no word for.
 _STEERING: Final = ("taskType", "title")
+Steering = dict[str, str | list[str | None]]
 
 _encode = msgspec.json.Encoder().encode
 _decode_input = Decoder(str | list[Any]).decode
+_decode_steering = Decoder(str | list[str | None]).decode
 
 
 class Embedding(Struct, frozen=True):
-    """Texts to turn into vectors, one each. `dimensions` None: as the model likes. `dropped`: what only gemini says."""
+    """Texts to turn into vectors, one each. `dimensions` None: as the model likes. `steering`: see above."""
 
     texts: tuple[str, ...]
     dimensions: int | None = None
-    dropped: tuple[str, ...] = ()
+    steering: Steering = {}
 
 
 class Embedded(Struct, frozen=True):
@@ -42,8 +45,8 @@ class Embedded(Struct, frozen=True):
 # --- from and to a client ----------------------------------------
 def decode_embed(body: bytes) -> Embedding:
     """The body of embedContent. InvalidRequest naming the member that does not fit."""
-    text, dimensions, dropped = _read(Members(decode_fields(body)))
-    return Embedding((text,), dimensions, dropped)
+    text, dimensions, steering = _read(Members(decode_fields(body)))
+    return Embedding((text,), dimensions, {**steering})
 
 
 def decode_batch_embed(body: bytes) -> Embedding:
@@ -56,11 +59,15 @@ def decode_batch_embed(body: bytes) -> Embedding:
     for request, (_, other, _) in zip(requests, read, strict=True):
         if other != dimensions:
             raise invalid(request.at("outputDimensionality"), "expected the same in every request")
-    dropped = dict.fromkeys(name for _, _, names in read for name in names)
-    return Embedding(tuple(text for text, _, _ in read), dimensions, tuple(dropped))
+    steering: Steering = {}
+    for name in _STEERING:
+        said = [steered.get(name) for _, _, steered in read]
+        if any(said):
+            steering[name] = said[0] if said[0] is not None and len(set(said)) == 1 else said
+    return Embedding(tuple(text for text, _, _ in read), dimensions, steering)
 
 
-def _read(request: Members) -> tuple[str, int | None, tuple[str, ...]]:
+def _read(request: Members) -> tuple[str, int | None, dict[str, str]]:
     content = request.object("content")
     if content is None:
         raise missing(request.at("content"))
@@ -75,8 +82,9 @@ def _read(request: Members) -> tuple[str, int | None, tuple[str, ...]]:
     config = request.object("embedContentConfig") or Members({}, request.at("embedContentConfig"))
     newer = config.whole("outputDimensionality", 1, MAX_DIMENSIONS)
     dimensions = request.whole("outputDimensionality", 1, MAX_DIMENSIONS)
-    names = [name for name in _STEERING if name in config.rest() or name in request.rest()]
-    return "\n".join(texts), dimensions if newer is None else newer, tuple(names)
+    steered = {name: config.string(name) or request.string(name) for name in _STEERING}
+    said = {name: value for name, value in steered.items() if value}
+    return "\n".join(texts), dimensions if newer is None else newer, said
 
 
 def encode_embedding(vector: list[float]) -> bytes:
@@ -106,15 +114,33 @@ def encode_batch(fields: Fields, model: str) -> bytes:
     if not texts or not all(isinstance(text, str) for text in texts):
         message = "Invalid 'input': this model takes a string or an array of strings, not tokens."
         raise InvalidRequest(message, param="input", code="invalid_value")
-    dimensions = Members({name: fields[name] for name in fields if name == "dimensions"})
-    size = dimensions.whole("dimensions", 1, MAX_DIMENSIONS)
+    members = Members(fields)
+    size = members.whole("dimensions", 1, MAX_DIMENSIONS)
+    steered = {name: _each(members, name, len(texts)) for name in _STEERING}
     requests: list[Json] = []
-    for text in texts:
+    for number, text in enumerate(texts):
         request: Json = {"model": f"models/{model.removeprefix('models/')}", "content": {"parts": [{"text": text}]}}
         if size is not None:
             request["outputDimensionality"] = size
+        request.update({name: said[number] for name, said in steered.items() if said[number]})
         requests.append(request)
     return _encode({"requests": requests})
+
+
+def _each(members: Members, name: str, number: int) -> list[str | None]:
+    """What a member says of each text."""
+    raw = members.raw(name)
+    if raw is None:
+        return [None] * number
+    try:
+        said: str | list[str | None] = _decode_steering(raw)
+    except ERRORS:
+        raise wrong_type(name, "a string or an array of strings", raw) from None
+    if isinstance(said, str):
+        return [said] * number
+    if len(said) != number:
+        raise invalid(name, "expected one for each text")
+    return said
 
 
 class _Vector(Struct, gc=False):

@@ -3,7 +3,7 @@
 import base64
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -77,12 +77,14 @@ def decode_head(body: bytes) -> ModelRequest:
     )
 
 
-def encode_request(model: str, texts: tuple[str, ...], dimensions: int | None) -> bytes:
-    """A body that asks for vectors as numbers; `dimensions` None: as the model likes."""
+def encode_request(
+    model: str, texts: tuple[str, ...], dimensions: int | None, more: Mapping[str, object] | None = None
+) -> bytes:
+    """A body that asks for vectors as numbers; `dimensions` None: as the model likes. `more`: further members."""
     body: dict[str, Any] = {"model": model, "input": texts, "encoding_format": "float"}
     if dimensions is not None:
         body["dimensions"] = dimensions
-    return _encode(body)
+    return _encode(body if more is None else {**body, **more})
 
 
 def vectors(body: bytes) -> list[list[float]]:

@@ -110,7 +110,8 @@ def _embeddings(account: ProviderAccount, request: ModelRequest, response: Upstr
     whole = openai_embeddings.whole_usage(body)
     if whole.error is not None or (whole.usage is None and complaint_of(body) is not None):
         raise failure_in(account, response, body)
-    return Reply(now, body=openai_embeddings.to_base64(body) if packed else body, whole=whole)
+    body = openai_embeddings.to_base64(body) if packed else body
+    return Reply(now, body=body, whole=whole, dropped=request.steering)
 
 
 def _chat_stream(account: ProviderAccount, request: ModelRequest, name: str) -> ChatStream:

@@ -180,6 +180,8 @@ def body_for(prepared: Prepared, request: ModelRequest) -> bytes:
         take_back(fields, maker)
     if request.stream and prepared.stream_options is not None:
         _ask_for_usage(fields, prepared.stream_options)
+    if request.steering and prepared.deployment.account.row.vectors is None:
+        fields = {name: value for name, value in fields.items() if name not in request.steering}
     if not prepared.plain:
         row = prepared.deployment.account.row
         if prepared.wire == "embeddings" and row.vectors is not None:
