@@ -546,3 +546,9 @@ def test_what_else_is_to_be_included_is_told() -> None:
     body = json.dumps({"model": "m", "input": "a", "include": wanted, "stream_options": {"new": 1}}).encode()
     lost = CODECS["chat.completions"].encode_request(decode_request(body), MAKER).dropped
     assert lost == ("include", "stream_options")
+
+
+@pytest.mark.parametrize("value", [True, 0, "x", [], [1]])
+def test_options_of_any_kind_are_no_error(value: Any) -> None:
+    request = decode_request(json.dumps({"model": "m", "input": "a", "stream_options": value}).encode())
+    assert set(request.extra) == {"stream_options"}

@@ -79,7 +79,8 @@ def decode_request(body: bytes) -> InnerRequest:
     head, values = read_head(body)
     fields = head.fields
     extra = asking(fields, _NAMED, _IDLE)
-    if (options := value_of(extra.get("stream_options"), "stream_options")) and options.keys() == {_PADDING}:
+    options = value_of(extra.get("stream_options"), "stream_options")
+    if isinstance(options, dict) and options.keys() <= {_PADDING}:
         del extra["stream_options"]
     tools = decode_tools(fields.get("tools"))
     choice = decode_tool_choice(extra)
