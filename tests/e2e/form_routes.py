@@ -7,16 +7,26 @@ from typing import Any, Final, NamedTuple
 
 from posthouse.core.requests import Operation
 from posthouse.core.usage import Usage
-from tests.e2e.ends import TOLD, Told
+from tests.e2e.billable import (
+    REPORTS,
+    SPARSE,
+    STREAM_FREE,
+    WHOLE_FREE,
+    WHOLE_HEARD,
+    Billable,
+    Case,
+    Sold,
+    Streamed,
+    Whole,
+)
+from tests.e2e.ends import TOLD, End, Told
 from tests.e2e.house import ADMIN_KEY
+from tests.e2e.media_routes import SILENT, failing_event, sold_by, whole
 
 BOUNDARY: Final = "d74496d66958873e"
 SOUND: Final = bytes(range(256)) * 40  # 5.12 s, as nobody says otherwise
 PICTURE: Final = b"\x89PNG and so on"
 HEARD: Final = Usage(audio_input=60, output=24, audio_ms=5_121)
-_COUNTED: Final = (11, 7)
-_EARLIER: Final = (1_000, 1_000)
-_SPARSE: Final[Sequence[Told]] = ("given", "absent")
 
 
 class File(NamedTuple):
@@ -66,14 +76,10 @@ class FormVariant(NamedTuple):
         return form([("model", model), *self.fields], self.files)
 
 
-def _reports(told: Told) -> list[tuple[int, int]]:
-    return {"given": [_COUNTED], "absent": [], "zero": [(0, 0)], "twice": [_EARLIER, _COUNTED]}[told]
-
-
 def _with_reports(start: dict[str, Any], told: Told, details: str) -> bytes:
     members = [
         f'"usage":{json.dumps({"input_tokens": read, details: {}, "output_tokens": made, "total_tokens": read + made})}'
-        for read, made in _reports(told)
+        for read, made in REPORTS[told]
     ]
     return (", ".join([json.dumps(start).removesuffix("}"), *members]) + "}").encode()
 
@@ -113,11 +119,10 @@ _KIND: Final = "1024x1024/high"
 
 
 def _drawn_usage(told: Told) -> Usage | None:
-    counted = None if told == "absent" else (0, 0) if told == "zero" else _COUNTED
-    made = Usage(images=1, image_kind=_KIND)
-    if counted is None:
-        return made
-    return Usage(input=counted[0], image_output=counted[1], images=1, image_kind=_KIND)
+    if not REPORTS[told]:
+        return Usage(images=1, image_kind=_KIND)
+    read, made = REPORTS[told][-1]
+    return Usage(input=read, image_output=made, images=1, image_kind=_KIND)
 
 
 def _drawn_stream(told: Told) -> bytes:
@@ -151,7 +156,7 @@ VARIANTS: Final[dict[str, FormVariant]] = {
         _verbose,
         lambda told: Usage(audio_ms=3_000 if told == "given" else 2_500),
         HEARD,
-        _SPARSE,
+        SPARSE,
         late=Usage(audio_input=30, output=12, audio_ms=2_500),
     ),
     "text": FormVariant(
@@ -210,3 +215,37 @@ VARIANTS: Final[dict[str, FormVariant]] = {
         Usage(image_input=7_000, image_output=7_024, images=1, image_kind=_KIND),
     ),
 }
+
+
+# --- the matrix -------------------------------------------------------------------------------------------------------
+def _billable(name: str, variant: FormVariant) -> Billable:
+    units: Sold = "units" if variant.operation.startswith("images") else "time"
+    heard: frozenset[End] = frozenset(("ends", "leaves drained")) if variant.begun else WHOLE_HEARD
+
+    def answer(told: Told) -> Whole | Streamed:
+        body = variant.answer(told)
+        if not variant.begun:
+            return whole(body, variant.content_type)
+        return Streamed([variant.begun], [], [body.removeprefix(variant.begun)], fault=failing_event())
+
+    def by_us(case: Case) -> Usage:
+        return variant.late or variant.expected if case.end in heard else variant.expected
+
+    return Billable(
+        name,
+        variant.operation,
+        ("media", ""),
+        lambda account, model: sent(variant.path, variant.body(model)),
+        answer,
+        variant.usage,
+        by_us,
+        sold_by(units, variant.told),
+        heard,
+        STREAM_FREE if variant.begun else WHOLE_FREE,
+        lacks=SILENT if variant.begun else {},
+        held=variant.expected,
+        as_is=True,
+    )
+
+
+ROUTES: Final = tuple(_billable(name, variant) for name, variant in VARIANTS.items())

@@ -9,10 +9,23 @@ from typing import Any, Final, NamedTuple
 from posthouse.core.requests import ModelRequest, Operation
 from posthouse.core.usage import Usage
 from posthouse.dialects import openai_media_heads as heads
-from tests.e2e.ends import TOLD, Told
+from tests.e2e.answers import fault
+from tests.e2e.billable import (
+    REPORTS,
+    SPARSE,
+    STREAM_FREE,
+    WHOLE_FREE,
+    WHOLE_HEARD,
+    Billable,
+    Bytes,
+    Sold,
+    Streamed,
+    Whole,
+)
+from tests.e2e.ends import TOLD, End, Told
+from tests.e2e.house import ADMIN_KEY
+from tests.e2e.wire import request
 
-COUNTED: Final = (11, 7)  # tokens in and out, where they are told
-EARLIER: Final = (1_000, 1_000)  # the first of two reports
 SOUND: Final = bytes(range(256)) * 40
 INPUT: Final = "Hello there."
 KIND: Final = "1024x1024/high"
@@ -46,8 +59,7 @@ class Variant(NamedTuple):
 
 def _with_reports(start: dict[str, Any], told: Told, report: Callable[[tuple[int, int]], dict[str, Any]]) -> bytes:
     """A JSON object with a `usage` for each report."""
-    counts = {"given": [COUNTED], "absent": [], "zero": [(0, 0)], "twice": [EARLIER, COUNTED]}[told]
-    members = [f'"usage":{json.dumps(report(one))}' for one in counts]
+    members = [f'"usage":{json.dumps(report(one))}' for one in REPORTS[told]]
     return (", ".join([json.dumps(start).removesuffix("}"), *members]) + "}").encode()
 
 
@@ -70,7 +82,7 @@ def _read(counts: tuple[int, int]) -> dict[str, Any]:
 
 
 def _counted(told: Told) -> tuple[int, int]:
-    return COUNTED if told in ("given", "twice") else (0, 0)
+    return REPORTS[told][-1] if REPORTS[told] else (0, 0)
 
 
 def _picture(told: Told) -> Usage:
@@ -158,3 +170,61 @@ VARIANTS: Final[dict[str, Variant]] = {
 }
 # The routes, without the base.
 MEASURED: Final = {variant.path.removeprefix("/v1") for variant in VARIANTS.values()}
+
+# --- the matrix -------------------------------------------------------------------------------------------------------
+SILENT: Final[dict[End, str]] = {"leaves late": "the event that has the usage is the end: nobody can leave between"}
+
+
+def sold_by(units: Sold | None, told: Sequence[Told]) -> dict[Sold, Sequence[Told]]:
+    """By tokens, and by units where there are any."""
+    by_tokens: dict[Sold, Sequence[Told]] = {"tokens": told}
+    return by_tokens if units is None else {**by_tokens, units: [one for one in SPARSE if one in told]}
+
+
+def whole(body: bytes, content_type: str = "application/json") -> Whole:
+    """What fails says so under a status of success."""
+    return Whole(body, content_type, (200, fault("The tank is empty.")))
+
+
+def failing_event() -> bytes:
+    return b"data: " + json.dumps(fault("The tank is empty.")).encode() + b"\n\n"
+
+
+def _billable(name: str, variant: Variant) -> Billable:
+    whole_body, bare = variant.whole, variant.content_type != _EVENTS
+    # A moderation is sold by tokens or by the call: there is no unit of it.
+    units: Sold | None = None if variant.operation == "moderations" else "units"
+    heard: frozenset[End] = WHOLE_HEARD if whole_body is not None else frozenset(("ends", "leaves drained"))
+
+    def answer(told: Told) -> Whole | Streamed:
+        if whole_body is not None:
+            return whole(whole_body(told))
+        last = variant.ends(told)
+        return Streamed(
+            begins=variant.begins,
+            ends=last if bare else [],
+            last=[] if bare else last,
+            fault=None if bare else failing_event(),  # bare bytes have no other way than to break off
+            content_type=variant.content_type,
+        )
+
+    return Billable(
+        name,
+        variant.operation,
+        ("media", ""),
+        lambda account, model: request(variant.path, {"model": model, **variant.body}, ADMIN_KEY),
+        answer,
+        variant.usage,
+        # Of what was begun and is not whole nobody knows what its provider charges for a part.
+        lambda case: variant.expected,
+        sold_by(units, variant.told),
+        heard,
+        WHOLE_FREE if whole_body is not None else STREAM_FREE,
+        lacks={} if whole_body is not None or bare else SILENT,
+        reading=Bytes(4 if bare else 0),
+        held=variant.expected,
+        as_is=True,
+    )
+
+
+ROUTES: Final = tuple(_billable(name, variant) for name, variant in VARIANTS.items())

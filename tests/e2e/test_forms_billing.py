@@ -1,83 +1,18 @@
-"""The rules of billing for forms with files, over real sockets: whoever ends a call, whatever its provider says of it,
-and whether it is sold by tokens or by units.
-
-The matrix: {the client leaves early, mid, late, in a pause, from what is drained; the upstream ends, errors, resets} x
-usage {given, absent, zero, twice} x transcriptions (JSON, with details, plain, subtitles, as they come), translations,
-edits and variations. After it: how uploads end.
-"""
+"""The rules of billing for forms with files, beside the matrix: how uploads end, and who is asked again."""
 
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Final
 
 import pytest
 
-from posthouse.core.usage import NO_USAGE, Usage
+from posthouse.core.usage import Usage
 from tests.e2e.answers import fault
-from tests.e2e.ends import (
-    ENDS,
-    WAIT_A_WHILE,
-    End,
-    Told,
-    check_released,
-    check_settled,
-    leave,
-    leave_in_a_pause,
-    leave_unseen,
-)
-from tests.e2e.form_routes import SOUND, VARIANTS, File, FormVariant, form, head_of, sent
-from tests.e2e.house import Place, Stored, provider, running
-from tests.e2e.upstream import Gate, Script, Upstream, Visit
-from tests.e2e.wire import Wire, eventually, payloads
-
-Sold = Literal["tokens", "units"]
-PRICES: Final = """
-[[prices]]
-model = "{prefix}tokens"
-currency = "USD"
-input = "1.00"
-output = "10.00"
-
-[[prices]]
-model = "{prefix}units"
-currency = "USD"
-image = "0.04"
-audio_second = "0.002"
-"""
-COLUMNS: Final = (
-    "input",
-    "output",
-    "audio_input",
-    "image_input",
-    "image_output",
-    "images",
-    "audio_ms",
-)
-Case = tuple[str, Sold, Told]
-CASES: Final[list[Case]] = [
-    (name, sold, told)
-    for name, variant in VARIANTS.items()
-    for sold in ("tokens", "units")
-    for told in variant.told
-    if sold == "tokens" or told in ("given", "absent")
-]
-STREAMS: Final = [case for case in CASES if VARIANTS[case[0]].begun]
-WHOLE: Final = [case for case in CASES if not VARIANTS[case[0]].begun]
-
-
-def _ids(cases: list[Case]) -> list[str]:
-    return ["-".join(case).replace(" ", "_") for case in cases]
-
-
-def _model(case: Case, end: End) -> str:
-    name, sold, told = case
-    match end:
-        case "leaves pause":
-            # Each pause needs a deployment of its own: one that asked for a pause is left alone until it is over.
-            return f"pause-{name.replace(' ', '-')}-{sold}-{told}"
-        case "leaves drained":
-            return f"d-{sold}"
-        case _:
-            return f"m-{sold}"
+from tests.e2e.billable import PRICES, cost
+from tests.e2e.ends import check_released, check_settled
+from tests.e2e.form_routes import SOUND, File, form, head_of, sent
+from tests.e2e.house import Place, provider, running
+from tests.e2e.upstream import Upstream, Visit
+from tests.e2e.wire import eventually
 
 
 @pytest.fixture(scope="module")
@@ -87,11 +22,10 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         "POSTHOUSE_ROUTING_COOLDOWN": "0",
         "POSTHOUSE_SERVER_BODY_LIMIT": str(8 << 20),
     }
-    models = ["m-tokens", "m-units", "slow", *(_model(case, "leaves pause") for case in CASES)]
     with Upstream() as upstream:
-        config = provider(upstream.base_url, ", ".join(f'"{model}"' for model in models))
-        config += provider(upstream.base_url, '"d-tokens", "d-units"', 'on_disconnect = "drain"', name="drained")
-        config += PRICES.format(prefix="m-") + PRICES.format(prefix="d-")
+        config = provider(upstream.base_url, '"m-tokens", "m-units", "slow"')
+        for model, sold in (("m-tokens", PRICES["tokens"]), ("m-units", PRICES["time"])):
+            config += f'[[prices]]\nmodel = "{model}"\ncurrency = "USD"\n{sold}\n'
         with running(tmp_path_factory.mktemp("house"), config, environ) as house:
             yield Place(house, upstream)
             house.verified()
@@ -104,173 +38,6 @@ def _fresh(here: Place) -> None:
     here.upstream.scripts = {}
 
 
-# --- what is expected -------------------------------------------------------------------------------------------------
-def _cost(usage: Usage, sold: Sold) -> int:
-    """Nano-units, by the prices above."""
-    if sold == "tokens":
-        return usage.total_input * 1_000 + usage.total_output * 10_000
-    return usage.images * 40_000_000 + usage.audio_ms * 2_000
-
-
-def _covered(usage: Usage, sold: Sold) -> bool:
-    """Whether the price measures what was told: zero of everything is free by any price."""
-    if usage == NO_USAGE:
-        return True
-    if sold == "units":
-        return bool(usage.images or usage.audio_ms)
-    return bool(usage.total_output if usage.images else usage.total)
-
-
-def _check(stored: Stored, variant: FormVariant, sold: Sold, told: Told | None, ended_by: str) -> None:
-    """By what was told where the price measures it, else by what was expected (`told` None: nothing was heard)."""
-    usage, source = None if told is None else variant.usage(told), "provider"
-    if usage is None or not _covered(usage, sold):
-        usage = variant.expected if told is None else variant.late or variant.expected
-        source = "estimated"
-    assert [stored.record[name] for name in COLUMNS] == [getattr(usage, name) for name in COLUMNS]
-    check_settled(stored, _cost(usage, sold), source, ended_by)
-    assert stored.hold is not None
-    assert stored.hold["amount"] == _cost(variant.expected, sold)
-    assert stored.record["operation"] == variant.operation
-
-
-# --- whole answers ----------------------------------------------------------------------------------------------------
-@pytest.mark.req("UPFORM-006")
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("case", WHOLE, ids=_ids(WHOLE))
-def test_the_whole_answer_to_a_form_is_billed_by_the_rule(here: Place, case: Case, end: End) -> None:
-    name, sold, told = case
-    variant = VARIANTS[name]
-    gate = here.upstream.gate()
-    model, body = _model(case, end), variant.answer(told)
-    here.upstream.scripts["*"] = _whole_script(variant.content_type, body, end, gate)
-    before = here.house.last_id()
-    with here.house.wire() as client:
-        client.send(sent(variant.path, variant.body(model)))
-        if end == "leaves pause":
-            leave_in_a_pause(here, client, (f"main/{model}", variant.operation))
-        elif end.startswith("leaves"):
-            leave(here, client, gate)
-        else:
-            answer = client.response()
-            assert answer.status == (200 if end == "ends" else 502)
-            assert end != "ends" or (answer.body, answer.headers["content-type"]) == (body, variant.content_type)
-    assert here.upstream.visit().body == variant.body(model)
-    stored = here.house.only_since(before)
-    if end == "ends":
-        _check(stored, variant, sold, told, "complete")
-    elif end == "leaves pause":
-        check_released(stored, "client")
-    elif end.startswith("leaves"):
-        # Nothing of the answer was delivered, but the provider is at work.
-        _check(stored, variant, sold, None, "client")
-    else:
-        check_released(stored, "upstream")
-
-
-def _whole_script(content_type: str, body: bytes, end: End, gate: Gate) -> Script:
-    head = f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
-
-    async def script(visit: Visit) -> None:
-        match end:
-            case "leaves early":
-                await gate.passed(visit)
-            case "leaves pause":
-                await visit.whole(fault("Not so fast."), 429, WAIT_A_WHILE)
-            case "leaves mid" | "leaves drained":
-                await visit.send(head + body[: len(body) // 2])
-                await gate.passed(visit)
-            case "leaves late":
-                await visit.send(head + body[:-1])
-                await gate.passed(visit)
-            case "ends":
-                await visit.send(head + body)
-            case "errors":
-                await visit.whole(fault("The tank is empty."))  # under a status of success
-            case "resets":
-                await visit.send(head + body[:-1])
-                visit.reset()
-
-    return script
-
-
-# --- streams ----------------------------------------------------------------------------------------------------------
-@pytest.mark.req("UPFORM-006")
-@pytest.mark.parametrize("end", [end for end in ENDS if end != "leaves late"])  # what has the usage is the end
-@pytest.mark.parametrize("case", STREAMS, ids=_ids(STREAMS))
-def test_the_streamed_answer_to_a_form_is_billed_by_the_rule(here: Place, case: Case, end: End) -> None:
-    name, sold, told = case
-    variant = VARIANTS[name]
-    gate = here.upstream.gate()
-    model = _model(case, end)
-    here.upstream.scripts["*"] = _stream_script(variant, told, end, gate)
-    before = here.house.last_id()
-    with here.house.wire() as client:
-        client.send(sent(variant.path, variant.body(model)))
-        if end == "leaves pause":
-            leave_in_a_pause(here, client, (f"main/{model}", variant.operation))
-        elif end == "leaves early":
-            leave(here, client, gate)
-        else:
-            _read(here, client, variant, (told, end), gate)
-    stored = here.house.only_since(before)
-    if end == "leaves pause":
-        check_released(stored, "client")
-        return
-    assert stored.record["stream"]
-    if end in ("ends", "leaves drained"):
-        _check(stored, variant, sold, told, "complete" if end == "ends" else "client")
-    else:
-        _check(stored, variant, sold, None, "client" if end.startswith("leaves") else "upstream")
-
-
-def _stream_script(variant: FormVariant, told: Told, end: End, gate: Gate) -> Script:
-    async def script(visit: Visit) -> None:
-        if end == "leaves pause":
-            await visit.whole(fault("Not so fast."), 429, WAIT_A_WHILE)
-            return
-        if end == "leaves early":
-            await gate.passed(visit)
-        await visit.start_stream()
-        await visit.frame(variant.begun)
-        if end in ("leaves mid", "leaves drained", "errors", "resets"):
-            await gate.passed(visit)
-        if end == "errors":
-            await visit.event(fault("The tank is empty."))
-        if end == "resets":
-            visit.reset()
-            return
-        if end in ("ends", "leaves drained"):
-            await visit.frame(variant.answer(told).removeprefix(variant.begun))
-        await visit.end_stream()
-
-    return script
-
-
-def _read(here: Place, client: Wire, variant: FormVariant, how: tuple[Told, End], gate: Gate) -> None:
-    """What the client sees, up to where it leaves; then it leaves, or the upstream goes on."""
-    told, end = how
-    status, headers = client.head()
-    assert status == 200
-    assert headers["content-type"].startswith("text/event-stream")
-    pieces = client.pieces()
-    if end == "ends":
-        assert b"".join(pieces) == variant.answer(told)
-        return
-    assert next(pieces) == variant.begun
-    match end:
-        case "leaves mid":
-            leave(here, client, gate)
-        case "leaves drained":
-            leave_unseen(here, client)
-            gate.open()
-        case _:
-            assert gate.reached.wait(10)
-            gate.open()
-            assert payloads(b"".join(pieces))[-1]["error"]["message"]
-
-
-# --- uploads ----------------------------------------------------------------------------------------------------------
 LARGE: Final = form([("model", "m-units")], [File("file", "a.ogg", SOUND * 300)])  # 3 MB: more than is kept
 
 
@@ -362,9 +129,9 @@ def test_a_long_upload_is_charged_by_what_came_where_its_length_was_not_said(her
     stored = here.house.only_since(before)
     came = Usage(audio_ms=len(SOUND) * 300 // 2 + 1)
     assert stored.record["audio_ms"] == came.audio_ms
-    check_settled(stored, _cost(came, "units"), "estimated", "complete")
+    check_settled(stored, cost(came, "time"), "estimated", "complete")
     assert stored.hold is not None
-    assert stored.hold["amount"] > 2 * _cost(came, "units")  # as much as a body may be
+    assert stored.hold["amount"] > 2 * cost(came, "time")  # as much as a body may be
 
 
 @pytest.mark.req("UPFORM-005")

@@ -1,43 +1,20 @@
-"""The rules of billing for a provider's own interface: docs/billing.md, PASS.
-
-The matrix: {the client leaves early, mid, late; the upstream ends, errors, resets} x usage {given, absent, zero, twice}
-x every endpoint that is charged by tokens x {stream, not}. After it: what a key with a budget may spend there.
-"""
+"""What a key with a budget may spend at a provider's own interface: docs/billing.md, PASS. How its calls end and what
+they cost then is in the matrix."""
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, get_args
+from collections.abc import Iterator
+from typing import Any, Final
 
 import pytest
 
-from posthouse.billing.rough import RoughCount
-from posthouse.billing.vocabulary import Vocabularies
-from posthouse.core.requests import Operation
 from tests.e2e.answers import answers, completion
-from tests.e2e.ends import End, Told, check_released, check_settled, leave
 from tests.e2e.house import ADMIN_KEY, NANO, Place, provider, running
-from tests.e2e.speakers import SPEAKERS, Tokens, say
-from tests.e2e.upstream import Gate, Script, Upstream, Visit
-from tests.e2e.wire import Response, Wire, request
+from tests.e2e.passing_routes import rough
+from tests.e2e.speakers import Tokens
+from tests.e2e.upstream import Upstream
+from tests.e2e.wire import Response
 
-ENDS: Final = [end for end in get_args(End) if end not in ("leaves pause", "leaves drained")]
-TOLD: Final[tuple[Told, ...]] = get_args(Told)
-WORDS: Final = ("One", " two", " three")
-REPORTS: Final[dict[Told, list[Tokens]]] = {
-    "given": [(11, 7)],
-    "absent": [],
-    "zero": [(0, 0)],
-    "twice": [(1_000, 1_000), (11, 7)],
-}
 INPUT_NANO, OUTPUT_NANO = 1_000, 10_000
-PATHS: Final[dict[Operation, tuple[str, str]]] = {
-    "chat.completions": ("chat/completions", "chat/completions"),
-    "responses": ("responses", "responses"),
-    "messages": ("messages", "messages"),
-    "generate_content": ("models/m:generateContent", "models/m:streamGenerateContent?alt=sse"),
-    "completions": ("completions", "completions"),
-    "embeddings": ("embeddings", "embeddings"),
-}
 PRICES: Final = """
 [[prices]]
 model = "m"
@@ -82,162 +59,10 @@ def _fresh(here: Place) -> None:
     here.upstream.scripts = {"*": answers({})}
 
 
-def body_of(wire: Operation, *, stream: bool) -> bytes:
-    if wire == "generate_content":
-        return json.dumps({"contents": [{"role": "user", "parts": [{"text": "Hello"}]}]}).encode()
-    return json.dumps({"input": "Hello", "model": "m", **({"stream": True} if stream else {})}).encode()
-
-
-def rough(body: bytes) -> int:
-    count = RoughCount()
-    count.feed(body)
-    return count.tokens
-
-
 def cost(tokens: Tokens) -> int:
     return tokens[0] * INPUT_NANO + tokens[1] * OUTPUT_NANO
 
 
-def check(here: Place, before: str, told: Tokens | None, counted: Tokens, ended_by: str) -> None:
-    stored = here.house.only_since(before)
-    tokens = counted if told is None else told
-    assert (stored.record["input"], stored.record["output"]) == tokens
-    check_settled(stored, cost(tokens), "estimated" if told is None else "provider", ended_by)
-
-
-# --- the matrix ------------------------------------------------------------------------------------------------------
-@pytest.mark.req("PASS-012")
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("told", TOLD)
-@pytest.mark.parametrize("wire", PATHS)
-def test_a_whole_answer_that_passes_is_billed_by_the_rule(here: Place, wire: Operation, told: Told, end: End) -> None:
-    gate = here.upstream.gate()
-    answer = SPEAKERS[wire].whole("".join(WORDS), REPORTS[told])
-    here.upstream.scripts["*"] = _whole_script(answer, end, gate)
-    body = body_of(wire, stream=False)
-    before = here.house.last_id()
-    came = {"leaves early": 0, "leaves mid": len(answer) // 2, "leaves late": len(answer) - 1}.get(end, len(answer))
-    with here.house.wire() as client:
-        client.send(request(f"/providers/main/{PATHS[wire][0]}", body, ADMIN_KEY))
-        if end.startswith("leaves"):
-            if end != "leaves early":
-                _read(client, came)
-            leave(here, client, gate)
-        elif end == "errors":
-            assert client.response().status == 500
-        elif end == "resets":
-            came = len(answer) - 1
-            _read(client, came)
-            assert client.rest() == b""
-        else:
-            assert client.response().body == answer
-    if end == "errors":
-        check_released(here.house.only_since(before), "upstream")
-        return
-    last = REPORTS[told][-1] if REPORTS[told] and end not in ("leaves early", "leaves mid") else None
-    if last is not None and wire == "embeddings":
-        last = (last[0], 0)
-    output = 0 if wire == "embeddings" else came * 2 // 5
-    ended_by = {"ends": "complete", "resets": "upstream"}.get(end, "client")
-    check(here, before, last, (rough(body), output), ended_by)
-
-
-def _read(client: Wire, size: int) -> None:
-    """So many bytes of a body in chunks."""
-    assert client.head()[0] == 200
-    pieces = client.pieces()
-    while size > 0:
-        size -= len(next(pieces))
-
-
-def _whole_script(body: bytes, end: End, gate: Gate) -> Script:
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
-
-    async def script(visit: Visit) -> None:
-        match end:
-            case "leaves early":
-                await gate.passed(visit)
-            case "leaves mid":
-                await visit.send(head + body[: len(body) // 2])
-                await gate.passed(visit)
-            case "leaves late":
-                await visit.send(head + body[:-1])
-                await gate.passed(visit)
-            case "errors":
-                await visit.whole({"error": {"message": "The tank is empty."}}, 500)
-            case "resets":
-                await visit.send(head + body[:-1])
-                visit.close()
-            case _:
-                await visit.send(head + body)
-
-    return script
-
-
-@pytest.mark.req("PASS-012")
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("told", TOLD)
-@pytest.mark.parametrize("wire", [wire for wire in PATHS if wire != "embeddings"])
-def test_a_stream_that_passes_is_billed_by_the_rule(here: Place, wire: Operation, told: Told, end: End) -> None:
-    speaker = SPEAKERS[wire]
-    gate = here.upstream.gate()
-    reports = REPORTS[told]
-    said = _said(wire, end, reports)
-    here.upstream.scripts["*"] = _stream_script(said, end, gate)
-    body = body_of(wire, stream=True)
-    before = here.house.last_id()
-    with here.house.wire() as client:
-        client.send(request(f"/providers/main/{PATHS[wire][1]}", body, ADMIN_KEY))
-        if end.startswith("leaves"):
-            if end != "leaves early":
-                _read(client, len(b"".join(said)))
-            leave(here, client, gate)
-        elif end == "resets":
-            _read(client, len(b"".join(said)))
-            assert client.rest() == b""
-        else:
-            assert client.response().body == b"".join(said)
-    unheard = (
-        end == "leaves early"
-        or (end == "leaves late" and not speaker.late)
-        or (end in ("leaves mid", "errors", "resets") and not speaker.midway)
-    )
-    text = "One" if end in ("leaves mid", "errors", "resets") else "".join(WORDS)
-    words = 0 if end == "leaves early" else Vocabularies().of("m").count(text)
-    last = reports[-1] if reports and not unheard else None
-    ended_by = {"ends": "complete", "errors": "complete", "resets": "upstream"}.get(end, "client")
-    check(here, before, last, (rough(body), words), ended_by)
-
-
-def _said(wire: Operation, end: End, reports: Sequence[Tokens]) -> list[bytes]:
-    speaker = SPEAKERS[wire]
-    said = speaker.first(WORDS[0])
-    if end in ("leaves mid", "errors", "resets"):
-        said += [speaker.told(report) for report in reports]
-        if end == "errors":
-            said.append(speaker.fault("The tank is empty."))
-        return said
-    said += [*(speaker.word(word) for word in WORDS[1:]), *speaker.end(reports)]
-    return said if end == "leaves late" else [*said, speaker.last(reports)]
-
-
-def _stream_script(said: list[bytes], end: End, gate: Gate) -> Script:
-    async def script(visit: Visit) -> None:
-        if end == "leaves early":
-            await gate.passed(visit)
-        await visit.start_stream()
-        await say(visit, said)
-        if end.startswith("leaves"):
-            await gate.passed(visit)
-        if end == "resets":
-            visit.close()
-        else:
-            await visit.end_stream()
-
-    return script
-
-
-# --- budgets ---------------------------------------------------------------------------------------------------------
 def chat(**more: Any) -> dict[str, Any]:
     return {"model": "m", "messages": [{"role": "user", "content": "Hello"}], **more}
 
