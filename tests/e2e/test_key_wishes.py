@@ -78,6 +78,7 @@ def test_defaults_reach_the_provider_unless_the_client_says_otherwise(here: Plac
         ("/v1/messages", {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]}),
         ("/v1/completions", {"model": "m", "prompt": "Hello"}),
         ("/v1/completions", {"model": "m", "prompt": ["Hello", "Bye"]}),
+        ("/v1beta/models/mine:generateContent", {"contents": [{"parts": [{"text": "Hello"}]}]}),
     ],
 )
 @pytest.mark.req("ROUTE-016")
@@ -85,7 +86,8 @@ def test_defaults_and_aliases_reach_the_provider_through_every_dialect(
     here: Place, path: str, body: dict[str, Any]
 ) -> None:
     key = here.house.new_key(defaults={"temperature": 0.25}, aliases={"mine": "m"})
-    assert ask(here, key, path, **{**body, "model": "mine"}).status == 200
+    named = {**body, "model": "mine"} if "model" in body else body
+    assert ask(here, key, path, **named).status == 200
     assert (came(here).json["temperature"], came(here).json["model"]) == (0.25, "m")
 
 
@@ -96,6 +98,39 @@ def test_a_default_cap_is_what_is_reserved_for(here: Place) -> None:
     held = here.house.stored(answer.headers["x-request-id"]).record["hold_amount"]
     assert 10 * 10_000 < held < 10 * 10_000 + 200_000
     assert came(here).json["max_tokens"] == 10
+
+
+@pytest.mark.req("ROUTE-016")
+def test_a_messages_request_may_leave_its_cap_to_its_key_and_to_nobody_else(here: Place) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+    refused = ask(here, here.house.new_key(defaults={"temperature": 0.2}), "/v1/messages", **body)
+    assert (refused.status, refused.json["error"]["type"]) == (400, "invalid_request_error")
+    assert "max_tokens" in refused.json["error"]["message"]
+    assert here.upstream.visits == []
+    answer = ask(here, here.house.new_key(defaults={"max_completion_tokens": 10}), "/v1/messages", **body)
+    assert answer.status == 200, answer.body
+    assert 10 in (came(here).json.get("max_tokens"), came(here).json.get("max_completion_tokens"))
+    held = here.house.stored(answer.headers["x-request-id"]).record["hold_amount"]
+    assert 10 * 10_000 < held < 10 * 10_000 + 200_000
+
+
+@pytest.mark.req("ROUTE-016")
+def test_tokens_are_counted_with_what_a_key_adds_and_without_a_cap(here: Place) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+    path = "/v1/messages/count_tokens"
+    plain = ask(here, here.house.new_key(), path, **body).json["input_tokens"]
+    more = ask(here, here.house.new_key(defaults={"system": "Be short.", "temperature": 0.5}), path, **body)
+    assert more.status == 200, more.body
+    assert more.json["input_tokens"] > plain
+
+
+@pytest.mark.req("ROUTE-016")
+def test_a_default_cap_is_what_is_reserved_for_in_generate_content_too(here: Place) -> None:
+    capped = here.house.new_key(defaults={"max_tokens": 10})
+    path = "/v1beta/models/m:streamGenerateContent?alt=sse"
+    answer = ask(here, capped, path, contents=[{"parts": [{"text": "Hello"}]}])
+    held = here.house.stored(answer.headers["x-request-id"]).record["hold_amount"]
+    assert 10 * 10_000 < held < 10 * 10_000 + 200_000
 
 
 def test_a_strict_key_is_as_strict_as_a_strict_request(here: Place) -> None:

@@ -39,7 +39,9 @@ class AnthropicFace:
             self._door.add_shape(f"{base}/models", shape, VERSION)
 
     async def messages(self, exchange: Exchange) -> None:
-        request = _with_headers(exchange, anthropic_messages.decode_head(exchange.body))
+        request = self._asker.heeded(exchange, anthropic_messages.decode_open_head(exchange.body))
+        anthropic_messages.check_limit(request)  # the key's own limit counts as the client's
+        request = _with_headers(exchange, request)
         await self._asker.ask(exchange, request, _MANNER)
 
     async def count_tokens(self, exchange: Exchange) -> None:

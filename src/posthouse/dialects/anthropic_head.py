@@ -1,6 +1,7 @@
 """The hot door of the Messages API: a request body checked and read just as far as the spine needs.
 
-A request to count tokens is the same body without what concerns the answer; `max_tokens` is then not asked for.
+A request to count tokens is the same body without what concerns the answer; `max_tokens` is then not asked for. Nor is
+it at once where the house may know one that the client did not send: `decode_open_head`, and `check_limit` then.
 """
 
 from typing import Final
@@ -40,17 +41,26 @@ _encode: Final = msgspec.json.Encoder().encode
 
 def decode_head(body: bytes) -> ModelRequest:
     """A request of which every member is kept as it came. InvalidRequest naming the member that does not fit."""
-    fields = decode_fields(body)
-    request = head_of(fields, model_of(fields), len(body))
-    if request.max_output is None:
-        raise _no_limit(fields)
+    request = decode_open_head(body)
+    check_limit(request)
     return request
+
+
+def decode_open_head(body: bytes) -> ModelRequest:
+    """The same, that may lack `max_tokens`."""
+    fields = decode_fields(body)
+    return head_of(fields, model_of(fields), len(body))
+
+
+def check_limit(request: ModelRequest) -> None:
+    """InvalidRequest where there is no `max_tokens`."""
+    if request.max_output is None:
+        raise _no_limit(request.fields)
 
 
 def decode_count_head(body: bytes) -> ModelRequest:
     """The same for a request to count tokens, which has no `max_tokens` and no answer to stream."""
-    fields = decode_fields(body)
-    request = head_of(fields, model_of(fields), len(body))
+    request = decode_open_head(body)
     request.stream = False
     return request
 

@@ -19,7 +19,13 @@ from posthouse.dialects import anthropic_body, anthropic_errors, anthropic_reque
 from posthouse.dialects.anthropic_body import DEFAULT_MAX_TOKENS
 from posthouse.dialects.anthropic_decoder import MessagesDecoder
 from posthouse.dialects.anthropic_encoder import MessagesEncoder
-from posthouse.dialects.anthropic_head import decode_count_head, decode_head, encode_count
+from posthouse.dialects.anthropic_head import (
+    check_limit,
+    decode_count_head,
+    decode_head,
+    decode_open_head,
+    encode_count,
+)
 from posthouse.dialects.anthropic_models import encode_model, encode_models
 from posthouse.dialects.anthropic_own import own_fields
 from posthouse.dialects.anthropic_request import decode_count_request
@@ -75,9 +81,11 @@ CODEC: Final[Codec] = _Messages()
 __all__ = [
     "CODEC",
     "DEFAULT_MAX_TOKENS",
+    "check_limit",
     "decode_count_head",
     "decode_count_request",
     "decode_head",
+    "decode_open_head",
     "encode_count",
     "encode_model",
     "encode_models",

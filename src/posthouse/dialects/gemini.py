@@ -5,6 +5,7 @@ gemini_own         what a request that passes to a provider must not take along
 gemini_request     requests, whole; gemini_contents, gemini_parts, gemini_schema: what they are made of
 gemini_response    whole answers; gemini_stream: streams; gemini_array: a stream as one JSON array
 gemini_usage       usageMetadata; gemini_errors: error bodies
+gemini_defaults    parameters that are set where a request lacks them
 gemini_embeddings  vectors; gemini_models: the list of models
 """
 
@@ -16,6 +17,7 @@ from posthouse.core.items import InnerRequest, InnerResponse
 from posthouse.dialects import gemini_errors, gemini_request, gemini_response
 from posthouse.dialects.codec import Addressed, Codec, Dialect, Encoded, Maker, ReplyHead, Whole
 from posthouse.dialects.gemini_array import ArrayForm, as_array
+from posthouse.dialects.gemini_defaults import is_own, with_defaults
 from posthouse.dialects.gemini_embeddings import (
     Embedded,
     Embedding,
@@ -112,5 +114,7 @@ __all__ = [
     "encode_model",
     "encode_models",
     "error_in",
+    "is_own",
     "own_contents",
+    "with_defaults",
 ]
