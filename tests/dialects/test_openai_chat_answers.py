@@ -243,3 +243,10 @@ def test_any_number_of_texts_is_one() -> None:
     response = InnerResponse("x", "m", 1, (Choice((MessageItem("assistant", parts),), "stop"),))
     said = json.loads(CODEC.encode_response(response, HEAD))["choices"][0]["message"]
     assert said["content"] == "".join(part.text for part in parts)
+
+
+@pytest.mark.parametrize("arguments", ["", None])
+def test_a_function_that_is_called_with_nothing_is_called_with_an_empty_object(arguments: Any) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    (choice,) = decode(answer(message(content=None, tool_calls=[call]), finish="tool_calls")).choices
+    assert choice.items == (ToolCallItem("c", "f", "{}"),)

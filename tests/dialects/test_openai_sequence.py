@@ -175,3 +175,21 @@ def test_what_is_held_for_a_name_is_given_whole() -> None:
     *_, named, held = sequence.take([ToolCallStarted("c", "f", call=0)], b"x")
     assert isinstance(named, ToolCallStarted)
     assert held == ToolCallDelta("0123456789" * 100)
+
+
+def test_a_function_that_is_called_with_nothing_is_called_with_an_empty_object() -> None:
+    begun: list[Event] = [
+        ToolCallStarted("c", "f", call=0),
+        ToolCallDelta("", call=0),
+        ToolCallStarted("d", "g", call=1),
+    ]
+    ended: list[Event] = [ToolCallDelta("{} ", call=1), Finished("stop")]
+    sequence = Sequence()
+    sequence.take([*begun, *ended], b"x")
+    assert sequence.end(whole=True) == [ToolCallDelta("{}"), Finished("tool_calls")]
+    cut = Sequence()
+    cut.take([*begun, Finished("length")], b"x")
+    assert cut.end(whole=True) == [Finished("length")]
+    custom = Sequence()
+    custom.take([ToolCallStarted("c", "f", "custom", 0), Finished("tool_calls")], b"x")
+    assert custom.end(whole=True) == [Finished("tool_calls")]

@@ -37,6 +37,7 @@ from posthouse.dialects.openai_chat_parts import (
     fitting,
     invalid,
 )
+from posthouse.dialects.openai_sequence import NO_ARGUMENTS
 
 ELSEWHERE: Final = "The result is in the next message of the user."
 _NULL: Final = Raw(b"null")
@@ -115,7 +116,14 @@ def decode_answer(raw: Raw, unnamed: str) -> list[Item]:
     message.role = "assistant"
     if message.function_call is not None and not message.function_call.name:
         message.function_call = None  # some servers always write the member
-    return decode_message(message, "message", unnamed)
+    return [_with_arguments(item) for item in decode_message(message, "message", unnamed)]
+
+
+def _with_arguments(item: Item) -> Item:
+    """Clients parse what a call is called with, also where that is nothing."""
+    if isinstance(item, ToolCallItem) and item.kind == "function" and not item.arguments:
+        return ToolCallItem(item.call_id, item.name, NO_ARGUMENTS)
+    return item
 
 
 def _read(raw: Raw, where: str) -> _Message:

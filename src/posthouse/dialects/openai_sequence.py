@@ -20,17 +20,18 @@ from posthouse.core.events import (
 )
 from posthouse.core.items import ToolKind
 from posthouse.dialects.errors import DialectError
-from posthouse.dialects.openai_finish import STOP, meant
+from posthouse.dialects.openai_finish import CALLS, STOP, meant
 
 UNSAID: Final = -1  # the number of a call where a chunk says none
 MAX_NUMBER: Final = 1 << 31  # of a choice or a call; nobody counts so far, and clients read 32 bits
 MAX_CHOICES: Final = 4096  # of several prompts at once, where each has its own
 MAX_CALLS: Final = 1024  # of one choice
+NO_ARGUMENTS: Final = "{}"
 MAX_HELD: Final = 1 << 20  # characters of arguments before the name
 
 
 class _Call:
-    __slots__ = ("held", "id", "kind", "name", "number", "size", "started")
+    __slots__ = ("argued", "held", "id", "kind", "name", "number", "size", "started")
 
     def __init__(self, number: int, kind: ToolKind) -> None:
         self.number = number
@@ -39,6 +40,7 @@ class _Call:
         self.name = ""
         self.held: list[str] = []
         self.size = 0  # characters that are held
+        self.argued = False
         self.started = False
 
 
@@ -83,11 +85,15 @@ class Sequence:
         for index, choice in sorted(self._choices.items()):
             if choice.ended or (choice.finish is None and not whole):
                 continue
+            reason = meant(choice.finish or STOP, bool(choice.calls)) or STOP
             for call in choice.calls:
                 if not call.started:
                     self._start(call, index, seed, events)
+                if not call.argued and call.kind == "function" and reason == CALLS:
+                    # Clients parse what a call is called with, also where that is nothing.
+                    events.append(ToolCallDelta(NO_ARGUMENTS, call.kind, call.number, index))
             choice.ended = True
-            events.append(Finished(meant(choice.finish or STOP, bool(choice.calls)) or STOP, index))
+            events.append(Finished(reason, index))
         return events
 
     def _take(self, event: Event, seed: bytes, events: list[Event]) -> None:
@@ -129,6 +135,7 @@ class Sequence:
         if call is None:
             call = self._new(choice, event.call, event.kind)
         choice.last = call
+        call.argued = call.argued or bool(event.arguments)
         if call.started:
             events.append(ToolCallDelta(event.arguments, call.kind, call.number, event.choice))
             return
