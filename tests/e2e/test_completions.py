@@ -40,8 +40,12 @@ def ask(at: Place, prompt: Any = "Once", path: str = "/v1/completions", **more: 
         return wire.ask(path, {"model": "m", "prompt": prompt, **more}, ADMIN_KEY)
 
 
+def payloads_of(answer: Response) -> list[str]:
+    return [line[6:] for line in answer.body.decode().split("\n") if line.startswith("data: ")]
+
+
 def events_of(answer: Response) -> list[Any]:
-    found = [line[6:] for line in answer.body.decode().split("\n") if line.startswith("data: ")]
+    found = payloads_of(answer)
     assert found.pop() == "[DONE]"
     return [json.loads(data) for data in found]
 
@@ -86,6 +90,47 @@ def test_a_provider_of_the_dialect_gets_the_bytes(native: Place) -> None:
         "logit_bias": {"50256": -100},
     }
     assert native.house.stored(answer.headers["x-request-id"]).record["cost"] == 11 * 1_000 + 7 * 10_000
+
+
+def text_chunk(text: str, finish: str | None = None) -> dict[str, Any]:
+    head = {"id": "cmpl-9", "object": "text_completion", "created": 1, "model": "upstream-model"}
+    return {**head, "choices": [{"text": text, "index": 0, "logprobs": None, "finish_reason": finish}]}
+
+
+@pytest.mark.parametrize("wish", [True, False])
+@pytest.mark.parametrize("last", [["[DONE]"], []])
+def test_a_stream_that_passes_without_usage_is_counted_and_shown_to_who_asked(
+    native: Place, wish: bool, last: list[str]
+) -> None:
+    said = [text_chunk("Hello"), text_chunk(" there!"), text_chunk("", "stop")]
+    native.upstream.scripts["m"] = frames(*said, *last)
+    answer = ask(native, stream=True, stream_options={"include_usage": wish})
+    record = native.house.stored(answer.headers["x-request-id"]).record
+    assert record["usage_source"] == "estimated"
+    found = [json.loads(data) if data != "[DONE]" else data for data in payloads_of(answer)]
+    assert found[:3] == said
+    assert found[3 + wish :] == last
+    if wish:
+        told = found[3]
+        assert (told["id"], told["object"], told["model"], told["choices"]) == ("cmpl-9", "text_completion", "m", [])
+        assert (told["usage"]["prompt_tokens"], told["usage"]["completion_tokens"]) == (
+            record["input"],
+            record["output"],
+        )
+        assert record["input"] > 0 and record["output"] > 0
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
+def test_a_whole_answer_that_passes_without_usage_is_counted_and_passes_as_it_came(native: Place, path: str) -> None:
+    body: dict[str, Any] = {"id": "x", "created": 1, "model": "m", "choices": [{"index": 0, "finish_reason": "stop"}]}
+    body["choices"][0] |= {"text": "Hi!"} if path == "/v1/completions" else {"message": {"content": "Hi!"}}
+    native.upstream.scripts["*"] = answers(json.dumps(body).encode())
+    with native.house.wire() as wire:
+        asked = {"prompt": "Once"} if path == "/v1/completions" else {"messages": [{"role": "user", "content": "Once"}]}
+        answer = wire.ask(path, {"model": "m", **asked}, ADMIN_KEY)
+    assert answer.body == json.dumps(body).encode()
+    record = native.house.stored(answer.headers["x-request-id"]).record
+    assert (record["usage_source"], record["output"] > 0) == ("estimated", True)
 
 
 @pytest.mark.req("FACE-012")

@@ -21,10 +21,20 @@ from posthouse.dialects.openai_completions_answers import join
 from posthouse.dialects.openai_completions_codec import split
 from posthouse.dialects.openai_completions_head import decode_head, prompt_of, prompts_in
 from posthouse.dialects.openai_completions_joined import Renumbered
-from posthouse.dialects.openai_completions_stream import CompletionDecoder, CompletionEncoder
+from posthouse.dialects.openai_completions_stream import CompletionDecoder, CompletionEncoder, usage_event
 from posthouse.dialects.openai_errors import encode_error
 
-__all__ = ["CODEC", "CompletionEncoder", "CompletionsCodec", "Renumbered", "decode_head", "join", "prompts", "split"]
+__all__ = [
+    "CODEC",
+    "CompletionEncoder",
+    "CompletionsCodec",
+    "Renumbered",
+    "decode_head",
+    "join",
+    "prompts",
+    "split",
+    "usage_event",
+]
 
 
 def prompts(request: ModelRequest) -> int:

@@ -140,5 +140,11 @@ class CompletionEncoder:
         chunks.append(_event({**self._head, "choices": [said], **self._more}))
 
 
+def usage_event(usage: Usage, head: ReplyHead, id: str | None) -> bytes:
+    """What tells the usage of a stream that passes, where its provider does not. `id` is the provider's."""
+    chunk = {"id": id or ID_PREFIX + head.id, "object": "text_completion", "created": head.created, "model": head.model}
+    return _event({**chunk, "choices": [], "usage": usage_payload(usage)})
+
+
 def _event(chunk: Json) -> bytes:
     return b"data: " + _encode(chunk) + b"\n\n"

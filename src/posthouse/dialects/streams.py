@@ -8,7 +8,7 @@ What ends a stream (`[DONE]`, message_stop, response.completed, a last chunk wit
 `end`, so that the settlement is on disk before it does.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import StringIO
 from typing import Final, Protocol
 
@@ -39,6 +39,7 @@ from posthouse.dialects.openai_errors import StreamError
 from posthouse.dialects.sse import SseSplitter, data_of, split_events
 
 MAX_EVENT: Final = 16 << 20  # an image is one event in some dialects, and in some the last event repeats the answer
+TellsUsage = Callable[[Usage, ReplyHead, str | None], bytes]
 _MAX_HELD: Final = 2 * MAX_EVENT
 _PREAMBLE: Final = 4  # events with which an answer may begin: it was created, it is under way, an item, a ping
 # What a client waits for: with the first of these the answer has begun.
@@ -195,14 +196,24 @@ class Repaired:
 class Passing(_Observed):
     """The answer to a client that speaks the provider's dialect. `head` serves only for what we must say ourselves.
 
-    `hides_usage`: an event that only reports usage is there because we asked for it, and does not pass. A provider that
-    works long before it says anything (on tools of its own) tells of it in events that have no inner form: after a few
-    of them its answer has begun.
+    `hides_usage`: an event that only reports usage is there because we asked for it, and does not pass. `tells_usage`
+    makes the event that does, from the usage and the answer's id, where the client asked and the provider told none; it
+    stands before `[DONE]`. A provider that works long before it says anything (on tools of its own) tells of it in
+    events that have no inner form: after a few of them its answer has begun.
     """
 
-    def __init__(self, codec: Codec, maker: Maker, head: ReplyHead, *, hides_usage: bool = False) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        maker: Maker,
+        head: ReplyHead,
+        *,
+        hides_usage: bool = False,
+        tells_usage: TellsUsage | None = None,
+    ) -> None:
         super().__init__(codec.decoder(maker))
         self._hides_usage = hides_usage
+        self._tells_usage = tells_usage
         self._codec = codec
         self._head = head
         self._told = 0
@@ -211,6 +222,10 @@ class Passing(_Observed):
         self._before = 0  # events that came before the answer began
 
     def end(self, usage: Usage, estimated: bool) -> bytes:
+        if estimated and self._tells_usage is not None:
+            last = len(self._held) - 1
+            done = last >= 0 and (data_of(self._held[last]) or b"").lstrip().startswith(b"[DONE]")
+            self._held.insert(last if done else last + 1, self._tells_usage(usage, self._head, self.id))
         return self._released()
 
     def fail(self, error: PosthouseError) -> bytes:

@@ -16,6 +16,7 @@ from posthouse.core.errors import UpstreamFailure
 from posthouse.core.items import InnerRequest, InnerResponse, ReasoningItem
 from posthouse.core.requests import ModelRequest
 from posthouse.core.usage import Usage
+from posthouse.dialects import openai_completions
 from posthouse.dialects.codec import Addressed, Codec, ReplyHead, StreamDecoder, Whole
 from posthouse.dialects.custom import as_functions, customs_of, turned_back
 from posthouse.dialects.fields import decode_fields
@@ -149,8 +150,15 @@ class Carriage:
             return Reply(_now(), stream=translating, first=first, response=response)
         stream: AnswerStream
         if way.passes:
-            hides_usage = self.request.operation == "completions" and not self._asked.include_usage
-            stream = Passing(way.provider, way.maker, self._head(), hides_usage=hides_usage)
+            counts = self.request.operation == "completions"  # the one other dialect in which usage is asked for
+            wanted = self._asked.include_usage
+            stream = Passing(
+                way.provider,
+                way.maker,
+                self._head(),
+                hides_usage=counts and not wanted,
+                tells_usage=openai_completions.usage_event if counts and wanted else None,
+            )
         else:
             stream = self._translating()
         first = await opening_of(stream, response, self._account)
