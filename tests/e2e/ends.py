@@ -18,13 +18,7 @@ WAIT_A_WHILE: Final = "retry-after: 5\r\n"
 def leave_in_a_pause(here: Place, wire: Wire, failing: tuple[str, str]) -> None:
     """The client leaves while the house waits to try again: no provider is at work for it. `failing`: the deployment
     and the operation."""
-    router = here.house.house.router
-    assert router is not None
-
-    def failed() -> bool:
-        return failing in {(place.deployment, place.operation) for place in router.health.report(0.0)}
-
-    eventually(failed, "the first attempt has not failed")
+    eventually(lambda: failing in here.house.troubled(), "the first attempt has not failed")
     wire.leave()
 
 

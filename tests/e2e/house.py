@@ -2,10 +2,11 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import httpx2
 import uvloop
@@ -30,6 +31,7 @@ _USUAL: Final = {
     "POSTHOUSE_ROUTING_BACKOFF_MAX": "0.02",
 }
 NANO: Final = 1_000_000_000
+_Found = TypeVar("_Found")
 
 
 class Stored(NamedTuple):
@@ -41,7 +43,8 @@ class Stored(NamedTuple):
 
 
 class RunningHouse:
-    """`house` belongs to another thread: read it, but call nothing of it that is not safe across threads."""
+    """`house` belongs to another thread: read it, but call nothing of it that is not safe across threads, unless
+    `within` does."""
 
     def __init__(self, folder: Path, config: str, environ: Mapping[str, str]) -> None:
         path = folder / "posthouse.toml"
@@ -51,6 +54,7 @@ class RunningHouse:
         self.loaded = load(given, variables, folder, Folders(folder, folder / "data"))
         self.house = Posthouse(self.loaded, variables)
         self.port = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._started = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="house", daemon=True)
@@ -73,6 +77,7 @@ class RunningHouse:
     def _run(self) -> None:
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                self._loop = runner.get_loop()
                 runner.run(self.house.serve(started=self._note))
         except BaseException as error:  # handed to the test's thread
             self._error = error
@@ -81,6 +86,26 @@ class RunningHouse:
     def _note(self, port: int) -> None:
         self.port = port
         self._started.set()
+
+    def within(self, look: Callable[[], _Found]) -> _Found:
+        """What `look` finds, called in the house's own thread."""
+        assert self._loop is not None
+        found: Future[_Found] = Future()
+
+        def call() -> None:
+            try:
+                found.set_result(look())
+            except BaseException as error:  # the test's to see
+                found.set_exception(error)
+
+        self._loop.call_soon_threadsafe(call)
+        return found.result(20)
+
+    def troubled(self) -> set[tuple[str, str]]:
+        """The deployments that have failed lately, each with the operation in which it has."""
+        router = self.house.router
+        assert router is not None
+        return self.within(lambda: {(place.deployment, place.operation) for place in router.health.report(0.0)})
 
     # Clients
 

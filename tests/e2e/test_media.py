@@ -8,7 +8,7 @@ from typing import Any, Final
 import openai
 import pytest
 
-from tests.e2e.answers import answers, fault
+from tests.e2e.answers import answers, fault, held
 from tests.e2e.house import ADMIN_KEY, Place, provider, running
 from tests.e2e.media_routes import MEASURED, PICTURE, SOUND, VARIANTS
 from tests.e2e.oracle import Oracle, published
@@ -206,16 +206,17 @@ def test_what_the_provider_refuses_is_told_in_openais_shape(here: Place, name: s
 def test_an_error_in_a_stream_of_images_is_its_last_event(here: Place) -> None:
     partial = {"type": "image_generation.partial_image", "b64_json": PICTURE}
 
-    async def script(visit: Visit) -> None:
-        await visit.start_stream()
-        await visit.event(partial)
-        await visit.event(fault("The tank is empty."))
-        await visit.end_stream()
-
-    here.upstream.scripts["m"] = script
-    first, last = payloads(ask(here, "/v1/images/generations", {"model": "m", "prompt": "a", "stream": True}).body)
-    assert first == partial
-    assert last["error"]["message"]
+    gate = here.upstream.gate()
+    here.upstream.scripts["m"] = held(gate, [partial], fault("The tank is empty."))
+    with here.house.wire() as wire:
+        wire.send(request("/v1/images/generations", {"model": "m", "prompt": "a", "stream": True}, ADMIN_KEY))
+        wire.head()
+        events = wire.events()
+        first = next(events)
+        gate.open()  # not before: where nothing has come yet the next provider is asked
+        (last,) = events
+    assert payloads(first) == [partial]
+    assert payloads(last)[0]["error"]["message"]
 
 
 @pytest.mark.req("MEDIA-002")
