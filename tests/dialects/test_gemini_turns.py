@@ -3,10 +3,23 @@
 import json
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import Raw
 
-from posthouse.core.items import Item, MessageItem, ToolCallItem, ToolResultItem
-from posthouse.core.parts import TextPart
+from posthouse.core.items import (
+    Choice,
+    InnerResponse,
+    Item,
+    MessageItem,
+    OpaqueState,
+    ReasoningItem,
+    ToolCallItem,
+    ToolResultItem,
+)
+from posthouse.core.parts import AudioPart, ImagePart, TextPart
+from posthouse.dialects.codec import ReplyHead
+from posthouse.dialects.gemini import CODEC
 from posthouse.dialects.gemini_contents import ContentReader
 from posthouse.dialects.gemini_fields import Members
 from posthouse.dialects.gemini_parts import unsealed
@@ -149,3 +162,72 @@ class _Counting(dict[str, int]):
     def get(self, key: str, default: Any = None) -> Any:
         self.asked += 1
         return super().get(key, default)
+
+
+def test_pieces_that_a_chat_kept_as_they_streamed_are_one_message() -> None:
+    picture: dict[str, Any] = {"inlineData": {"mimeType": "image/png", "data": "aGk="}}
+    items = _contents(
+        ("model", [{"text": "a"}]),
+        ("model", [{"text": "b"}, {"text": "c"}]),
+        ("model", [{"text": "d"}, picture]),
+        ("model", [{"text": "e"}]),
+        ("user", [{"text": "f"}]),
+        ("user", [{"text": "g"}]),
+    )
+    image = ImagePart("data:image/png;base64,aGk=")
+    texts = (TextPart("ab"), TextPart("cd"), image, TextPart("e"))
+    assert items == [MessageItem("assistant", texts), _user("f"), _user("g")]
+
+
+def test_pieces_of_thoughts_are_one_up_to_their_state() -> None:
+    thought: dict[str, Any] = {"text": "a", "thought": True}
+    sign: dict[str, Any] = {"text": "", "thoughtSignature": "c2ln"}
+    items = _contents(
+        ("user", [{"text": "hi"}]),
+        ("model", [thought]),
+        ("model", [thought]),
+        ("model", [sign]),
+        ("model", [thought]),
+        ("model", [thought, {"text": "b"}]),
+        ("model", [{"text": "c"}]),
+    )
+    state = OpaqueState("", "", "", b"c2ln")
+    said = MessageItem("assistant", (TextPart("bc"),))
+    assert items == [_user(), ReasoningItem("aa", state), ReasoningItem("aa"), said]
+
+
+@given(st.lists(st.lists(st.sampled_from(["text", "thought", "call", "image"]), min_size=1, max_size=3), max_size=5))
+def test_however_a_turn_is_cut_it_means_the_same(pieces: list[list[str]]) -> None:
+    parts: dict[str, dict[str, Any]] = {
+        "text": {"text": "a"},
+        "thought": {"text": "t", "thought": True},
+        "call": _CALLS,
+        "image": {"inlineData": {"mimeType": "image/png", "data": "aGk="}},
+    }
+    cut = _contents(("user", [{"text": "hi"}]), *[("model", [parts[kind] for kind in piece]) for piece in pieces])
+    whole = [("model", [parts[kind] for piece in pieces for kind in piece])] if pieces else []
+    together = _contents(("user", [{"text": "hi"}]), *whole)
+    assert _flat(cut) == _flat(together)
+
+
+def _flat(items: list[Item]) -> list[Any]:
+    """Texts and thoughts joined, as whoever reads them sees them."""
+    told: list[Any] = []
+    for item in items:
+        pieces: list[Any] = [("thought", item.text)] if isinstance(item, ReasoningItem) else [item]
+        if isinstance(item, MessageItem):
+            pieces = [("text", part.text) if isinstance(part, TextPart) else part for part in item.parts]
+        for piece in pieces:
+            if isinstance(piece, tuple) and told and isinstance(told[-1], tuple) and told[-1][0] == piece[0]:
+                told[-1] = (piece[0], told[-1][1] + piece[1])
+            else:
+                told.append(piece)
+    return told
+
+
+def test_what_sound_says_stands_beside_it_in_an_answer_too() -> None:
+    spoken = MessageItem("assistant", (AudioPart("aGk=", "wav", None, "hello"),))
+    answer = InnerResponse("id", "m", 0, (Choice((spoken,), "stop"),))
+    body = json.loads(CODEC.encode_response(answer, ReplyHead("id", "m", 0)))
+    text, sound = body["candidates"][0]["content"]["parts"]
+    assert (text, sound["inlineData"]["data"]) == ({"text": "hello"}, "aGk=")

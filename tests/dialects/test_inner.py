@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 
 from posthouse.core.events import (
+    AudioDelta,
     Event,
     Failed,
     Finished,
@@ -16,7 +17,7 @@ from posthouse.core.events import (
     UsageReported,
 )
 from posthouse.core.items import Choice, InnerResponse, MessageItem, OpaqueState, ReasoningItem, ToolCallItem
-from posthouse.core.parts import RefusalPart, TextPart
+from posthouse.core.parts import AudioPart, RefusalPart, TextPart
 from posthouse.core.usage import Usage
 from posthouse.dialects.codec import Maker
 from posthouse.dialects.codecs import codec_of
@@ -118,3 +119,18 @@ def test_a_body_without_an_answer_is_none() -> None:
     for body in (b"", b": nothing\n\n", b"data: [DONE]\n\n"):
         with pytest.raises(DialectError):
             collected(body, codec_of("chat.completions").decoder(Maker("", "", "")))
+
+
+def test_pieces_of_sound_that_are_padded_each_for_itself_are_one_sound() -> None:
+    collector = Collector()
+    collector.add([Started(), AudioDelta("aGk="), AudioDelta(transcript="hi"), AudioDelta("aGk="), Finished("stop")])
+    [message] = collector.response("r").choices[0].items
+    assert message == MessageItem("assistant", (AudioPart("aGloaQ==", None, None, "hi"),))
+    plain = Collector()
+    plain.add([AudioDelta("aGlo"), AudioDelta("aGk=")])
+    [message] = plain.response("r").choices[0].items
+    assert message == MessageItem("assistant", (AudioPart("aGloaGk="),))
+    broken = Collector()
+    broken.add([AudioDelta("a="), AudioDelta("aGk=")])
+    with pytest.raises(DialectError):
+        broken.response("r")

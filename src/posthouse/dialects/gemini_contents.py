@@ -23,7 +23,7 @@ from posthouse.core.items import (
     ToolCallItem,
     ToolResultItem,
 )
-from posthouse.core.parts import Part, Parts, TextPart
+from posthouse.core.parts import AudioPart, Part, Parts, TextPart
 from posthouse.dialects.fields import kind_of, wrong_type
 from posthouse.dialects.gemini_fields import ERRORS, Json, Members, invalid
 from posthouse.dialects.gemini_parts import Lost, decode_media, encode_call, encode_part, is_object
@@ -37,7 +37,8 @@ _ROLES: Final = {"user": "user", "function": "user", "model": "assistant"}
 
 
 class ContentReader:
-    """Turns contents into items, one content after another; `items` are all so far. Errors name the part.
+    """Turns contents into items, one content after another: `items` are what was read, `said` is what it means. Errors
+    name the part.
 
     state_of   the state in a signature
     made_up    the beginning of ids of calls that have none; they are numbered
@@ -56,6 +57,7 @@ class ContentReader:
         self._unanswered: dict[str, deque[tuple[str, int]]] = {}
         self._open: dict[str, int] = {}
         self._last_role = ""
+        self._seams: set[int] = set()  # places where a content of the model goes on with the one before it
         self._called_in_turn = False
 
     def read(self, content: Members, role: str | None = None) -> None:
@@ -76,9 +78,19 @@ class ContentReader:
         self._close(message, role)
         if len(self.items) == before and role != "assistant":
             self.items.append(MessageItem(role, ()))
-        if self._last_role == role == "assistant":
-            _join(self.items, before)
+        if self._last_role == role == "assistant" and 0 < before < len(self.items):
+            self._seams.add(before)
         self._last_role = role
+
+    def said(self) -> Items:
+        """All items. Contents of the model that follow each other are one turn."""
+        runs: list[list[Item]] = []
+        for place, item in enumerate(self.items):
+            if place in self._seams and _continues(runs[-1][-1], item):
+                runs[-1].append(item)
+            else:
+                runs.append([item])
+        return tuple(map(_joined, runs))
 
     def _read_part(self, part: Members, role: str, message: list[Part]) -> None:
         signature = part.string("thoughtSignature")
@@ -186,20 +198,33 @@ def _text_in(raw: Raw) -> str:
     return value if isinstance(value, str) else bytes(raw).decode()
 
 
-def _join(items: list[Item], at: int) -> None:
-    """Two contents of the model in a row are one turn, which an SDK kept piece by piece as it streamed."""
-    if not 0 < at < len(items):
-        return
-    last, first = items[at - 1], items[at]
-    if isinstance(last, MessageItem) and isinstance(first, MessageItem):
-        ends, begins = last.parts[-1:], first.parts[:1]
-        if ends and begins and isinstance(ends[0], TextPart) and isinstance(begins[0], TextPart):
-            joined = (*last.parts[:-1], TextPart(ends[0].text + begins[0].text), *first.parts[1:])
-        else:
-            joined = last.parts + first.parts
-        items[at - 1 : at + 1] = [MessageItem(last.role, joined)]
-    elif isinstance(last, ReasoningItem) and isinstance(first, ReasoningItem) and last.state is None:
-        items[at - 1 : at + 1] = [ReasoningItem(last.text + first.text, first.state)]
+def _continues(last: Item, item: Item) -> bool:
+    if isinstance(last, ReasoningItem):
+        return isinstance(item, ReasoningItem) and last.state is None
+    return isinstance(last, MessageItem) and isinstance(item, MessageItem)
+
+
+def _joined(run: list[Item]) -> Item:
+    """What an SDK kept piece by piece as it streamed."""
+    first, last = run[0], run[-1]
+    if len(run) > 1 and isinstance(last, ReasoningItem):
+        return ReasoningItem("".join([item.text for item in run if isinstance(item, ReasoningItem)]), last.state)
+    if len(run) == 1 or not isinstance(first, MessageItem):
+        return first
+    parts: list[Part] = []
+    texts: list[str] = []  # of the text that is under way at the end of a piece
+    for item in run:
+        for place, part in enumerate(item.parts if isinstance(item, MessageItem) else ()):
+            if texts and not (place == 0 and isinstance(part, TextPart)):
+                parts.append(TextPart("".join(texts)))
+                texts = []
+            if isinstance(part, TextPart):
+                texts.append(part.text)
+            else:
+                parts.append(part)
+    if texts:
+        parts.append(TextPart("".join(texts)))
+    return MessageItem(first.role, tuple(parts))
 
 
 class ContentWriter:
@@ -253,6 +278,8 @@ class ContentWriter:
         if item.role not in ("assistant", "user"):
             self._lost["role"] = None
         for part in item.parts:
+            if isinstance(part, AudioPart) and part.data and part.transcript:
+                self._add(role, {"text": part.transcript})  # what it says stands beside it, as in answers that stream
             encoded = encode_part(part, self._lost)
             if encoded is None:
                 continue

@@ -89,7 +89,7 @@ def decode_request(body: bytes, addressed: Addressed) -> InnerRequest:
     return InnerRequest(
         dialect=DIALECT,
         model=addressed.model,
-        items=tuple(reader.items),
+        items=reader.said(),
         tools=tools,
         tool_choice=choice,
         output_format=output_format,

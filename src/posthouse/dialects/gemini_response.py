@@ -137,7 +137,7 @@ def _choices(head: _Head, maker: Maker, made_up: str) -> tuple[Choice, ...]:
         if content is not None and content.rest().get("parts", _EMPTY) != _EMPTY:
             content.raw("role")
             reader.read(content, "assistant")
-        items = tuple(reader.items)
+        items = reader.said()
         called = any(isinstance(item, ToolCallItem) for item in items)
         choices.append(Choice(items, finish_of(candidate.string("finishReason"), called)))
     return tuple(choices)

@@ -1,6 +1,7 @@
 """Answers in the inner form, whole and as events: some providers stream unasked, others answer whole though they were
 asked to stream, and the client gets what it asked for."""
 
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
@@ -163,7 +164,7 @@ class _Answer:
     def choice(self) -> Choice:
         self.close()
         if self.audio:
-            data = "".join([piece.data for piece in self.audio])
+            data = _joined([piece.data for piece in self.audio if piece.data])
             transcript = "".join([piece.transcript for piece in self.audio])
             ids = [piece.id for piece in self.audio if piece.id is not None]
             self._part(AudioPart(data or None, None, ids[-1] if ids else None, transcript or None))
@@ -175,6 +176,16 @@ class _Answer:
             self.items[-1] = MessageItem("assistant", (*last.parts, part))
         else:
             self.items.append(MessageItem("assistant", (part,)))
+
+
+def _joined(pieces: list[str]) -> str:
+    """Base64 of all that the pieces hold, each of which may be padded for itself."""
+    if not any(piece.endswith("=") for piece in pieces[:-1]):
+        return "".join(pieces)
+    try:
+        return b64encode(b"".join(map(b64decode, pieces))).decode()
+    except ValueError:
+        raise DialectError("the sound in the stream is no base64") from None
 
 
 def _item_of(item: Item | _Call) -> Item:
