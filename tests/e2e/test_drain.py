@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pytest
 from sqlalchemy import select
@@ -102,20 +102,28 @@ def _refused(port: int) -> bool:
         return True
 
 
+CONTENTS: Final[dict[str, Any]] = {"contents": [{"role": "user", "parts": [{"text": "Hello"}]}]}
+
+
 def test_a_stream_that_outlasts_the_drain_ends_with_an_error_event_and_is_settled(
     tmp_path: Path, upstream: Upstream, config: str
 ) -> None:
     gate = upstream.gate()
     upstream.scripts["m"] = held(gate, [chunk({"content": "Hello"})])
     with process(tmp_path, config, {"POSTHOUSE_SERVER_DRAIN_TIMEOUT": "1"}) as house:
-        with house.wire() as stream:
+        with house.wire() as stream, house.wire() as array:
             stream.send(request(CHAT, asked(stream=True), ADMIN_KEY))
             _, headers = stream.head()
             events = stream.events()
             next(events)
+            array.send(request("/v1beta/models/m:streamGenerateContent", CONTENTS, ADMIN_KEY))
+            array.until(b"Hello")
             house.terminate()
             (last,) = payloads(b"".join(events))
+            torn = array.rest()
         assert set(last["error"]) == {"message", "type", "param", "code"}
+        assert b"error" not in torn  # an event has no place in an array of JSON, which breaks off instead
+        assert not torn.endswith(b"0\r\n\r\n")
         assert house.ended() == 0
     with database_of(tmp_path) as database, database.read() as connection:
         (hold,) = connection.execute(select(holds).where(holds.c.id == headers["x-request-id"])).mappings()

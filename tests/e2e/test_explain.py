@@ -246,6 +246,17 @@ def test_a_client_that_left_is_told_with_whom_was_asked_then(here: Here) -> None
     assert (shown["ended_by"], len(shown["attempts"])) == ("client", 1)
 
 
+def test_a_request_that_makes_no_sense_is_told_not_to_have_been_left(here: Here) -> None:
+    here.script("one", answers(chunk({"content": "never"}, "stop")))
+    last = here.house.last_id()
+    body = {"model": f"either{here.number}", "max_tokens": 9, "messages": [{"role": "nobody", "content": "x"}]}
+    with here.house.wire() as wire:
+        assert wire.ask("/v1/messages", body, ADMIN_KEY).status == 400
+    shown = here.explained(here.house.only_since(last).record["id"])
+    assert outcomes(shown) == [("one", "asked"), ("two", "untried")]
+    assert shown["candidates"][0]["why"].endswith("the request itself failed before it answered (invalid_value)")
+
+
 def test_what_was_refused_before_a_deployment_was_considered_has_no_candidates(here: Here) -> None:
     shown = here.explained(here.ask("invented"))
     assert (shown["candidates"], shown["attempts"], shown["error_code"]) == ([], [], "model_not_found")

@@ -16,7 +16,7 @@ import pytest
 
 from tests.e2e.answers import answers, fault, frames
 from tests.e2e.form_routes import BOUNDARY, PICTURE, SOUND, File, form, head_of, sent
-from tests.e2e.house import ADMIN_KEY, PRICE, Place, provider, running
+from tests.e2e.house import ADMIN_KEY, PRICE, Place, place, provider, running
 from tests.e2e.oracle import published
 from tests.e2e.process import process
 from tests.e2e.upstream import Script, Upstream, Visit
@@ -262,6 +262,31 @@ def test_a_whole_answer_where_a_stream_was_asked_for_becomes_one(here: Place) ->
         {"type": "transcript.text.delta", "delta": "One two"},
         {"type": "transcript.text.done", "text": "One two", "usage": {"type": "duration", "seconds": 2}},
     ]
+
+
+@pytest.mark.req("UPFORM-007")
+def test_a_text_where_a_stream_was_asked_for_becomes_one_however_long_it_takes(tmp_path: Path) -> None:
+    """A heartbeat has promised events by then."""
+    with place(tmp_path, environ={"POSTHOUSE_SERVER_HEARTBEAT": "0.05"}) as slow:
+        gate = slow.upstream.gate()
+
+        async def text(visit: Visit) -> None:
+            await gate.passed(visit)
+            await visit.whole(b"One two", extra="content-type: text/plain\r\n")
+
+        slow.upstream.scripts["m"] = text
+        with slow.house.wire() as wire:
+            wire.send(sent(HEARING, form([*_asked_for(True), ("response_format", "text")], SENT)))
+            wire.head()
+            events = wire.events()
+            assert next(events) == b": keep-alive\n\n"
+            gate.open()
+            said = b"".join(event for event in events if not event.startswith(b":"))
+        assert payloads(re.sub(rb"event: .*\n", b"", said)) == [
+            {"type": "transcript.text.delta", "delta": "One two"},
+            {"type": "transcript.text.done", "text": "One two"},
+        ]
+        slow.house.verified()
 
 
 @pytest.mark.req("UPFORM-007")

@@ -298,3 +298,24 @@ def test_while_all_are_limited_the_shortest_wish_is_told() -> None:
         assert (caught.value.kind, caught.value.retry_after) == ("rate", 20.0)
 
     run(work())
+
+
+def test_a_request_whose_time_is_over_is_put_to_nobody_else() -> None:
+    """Who is asked when no time is left fails at once, and would be taken for ill."""
+
+    async def work() -> None:
+        made = pair()
+
+        async def silent(request: UpstreamRequest) -> UpstreamResponse:
+            await asyncio.sleep(request.deadline - now())
+            raise UpstreamFailure("timeout", "too late")
+
+        made.scripts["first/m"] = silent
+        with pytest.raises(UpstreamFailure, match="too late"):
+            await made.ask("m")
+        assert (made.visits, [place.deployment for place in made.router.health.report(now())]) == (
+            ["first/m"],
+            ["first/m"],
+        )
+
+    run(work())

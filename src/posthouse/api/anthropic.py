@@ -37,6 +37,7 @@ class AnthropicFace:
             self._door.add(f"{base}/messages/count_tokens", {b"POST": count})
             self._door.add_shape(f"{base}/messages", shape)
             self._door.add_shape(f"{base}/models", shape, VERSION)
+        self._door.add_shape("/anthropic/", shape)
 
     async def messages(self, exchange: Exchange) -> None:
         request = self._asker.heeded(exchange, anthropic_messages.decode_open_head(exchange.body))

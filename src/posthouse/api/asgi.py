@@ -66,6 +66,7 @@ class Bridge:
             if not more:
                 exchange.respond(self._start["status"], head, body)
                 return
+            exchange.opaque = True
             exchange.start(self._start["status"], head, asyncio.get_running_loop().time())
         if not more:
             exchange.end(body)

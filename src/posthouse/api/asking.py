@@ -99,7 +99,8 @@ class Asker:
         events = answer.events
         assert events is not None and answer.stream is not None
         wrapping = None if manner.wrapping is None else manner.wrapping()
-        exchange.opaque = bool(answer.kind)
+        # Of another form only we know the end: who else ends it (a drain that is over) breaks it off.
+        exchange.opaque = bool(answer.kind) or wrapping is not None
         try:
             exchange.start(200, self.head(exchange, answer.kind or manner.kind, answer, manner), loop.time())
             async for block in events:
@@ -110,7 +111,7 @@ class Asker:
                     await exchange.drained()
         except PosthouseError as error:
             # The gateway has settled already; all that is left is to say that this stream is not whole.
-            if exchange.opaque:
+            if answer.kind:
                 exchange.cut()
                 return
             last = answer.stream.fail(error)

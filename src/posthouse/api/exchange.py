@@ -118,8 +118,10 @@ class Exchange:
         return body
 
     def respond(self, status: int, headers: bytes, body: bytes) -> None:
-        """The whole response at once. `headers` is a block of complete lines, without content-length."""
+        """The whole response at once. `headers` is a block of complete lines, without content-length. Where a heartbeat
+        has promised a stream, that breaks off."""
         if self.gone or self.started:
+            self.cut()
             return
         self.started = True
         if self.inflow is not None and not self.inflow.leaves_little:

@@ -43,6 +43,7 @@ class GeminiFace:
         shape = shape_of(gemini.CODEC)
         self._door.add_shape("/v1beta", shape)
         self._door.add_shape("/v1/models", shape, KEY)
+        self._door.add_shape("/v1/models/", shape, method=b"POST")
 
     async def verb(self, exchange: Exchange) -> None:
         model, _, verb = exchange.path.partition("/models/")[2].rpartition(":")

@@ -24,8 +24,9 @@ from posthouse.dialects.fields import name_model
 
 Decode = Callable[[bytes], ModelRequest]
 
-# Where the routes are: OpenAI's own base, none at all, and the newer one of the cloud that hosts its models.
-BASES: Final = ("/v1", "", "/openai/v1")
+# Where the routes are: OpenAI's own base, none at all, and the newer and the older one of the cloud that hosts its
+# models (its client puts those there whose address does not name a deployment).
+BASES: Final = ("/v1", "", "/openai/v1", "/openai")
 # Below these the path goes on with a model and a verb.
 _NAMING: Final = ("/v1/engines/", "/engines/", "/openai/deployments/")
 

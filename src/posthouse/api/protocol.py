@@ -22,12 +22,12 @@ import httptools
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from posthouse.api import rules
 from posthouse.api.exchange import Exchange
 from posthouse.api.heads import KnownHead
 from posthouse.api.house import House
 from posthouse.api.inflow import Inflow
 from posthouse.api.line import NEVER, Line
-from posthouse.api.rules import HeadTooLarge, check_host, check_method, check_size, too_large_head, upgrading_body
 from posthouse.core.errors import BodyTooLarge, InvalidRequest, PosthouseError, RequestTimeout
 
 _MAX_PIPELINED: Final = 16
@@ -85,6 +85,7 @@ class ServerProtocol(Line):
         if self._known is not None and self._again(self._known, data):
             return
         self._segment = len(data)
+        body_size = self._body_size
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -100,11 +101,13 @@ class ServerProtocol(Line):
         if self.reading is None:
             if self._strange < _MOST_STRANGE and self.current is not None:
                 self._learn(self.current, data)
-        elif not self._in_body:
-            # Counted by segment while the head is unfinished, so that a header without an end is bounded too.
+        elif self._body_size != body_size:
+            self._head_size = 0
+        else:
+            # Counted by segment while no body comes, so that a header or a trailer without an end is bounded too.
             self._head_size += len(data)
             if self._head_size > self.options.header_limit:
-                self.refuse(too_large_head(self.options.header_limit))
+                self.refuse(rules.too_large_head(self.options.header_limit))
 
     # What httptools calls
 
@@ -123,7 +126,8 @@ class ServerProtocol(Line):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         assert self.reading is not None
-        self.reading.raw_headers.append((name.lower(), value))
+        if not self._in_body:  # else it is a trailer, which says nothing to us
+            self.reading.raw_headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         exchange = self.reading
@@ -134,7 +138,7 @@ class ServerProtocol(Line):
         options = self.options
         raw = exchange.raw_headers
         if len(raw) > options.max_headers:
-            raise HeadTooLarge(f"The request has more than {options.max_headers} headers.")
+            raise rules.HeadTooLarge(f"The request has more than {options.max_headers} headers.")
         exchange.headers = headers = dict(raw)
         exchange.method = parser.get_method()
         if parser.get_http_version() == "1.0":
@@ -267,11 +271,7 @@ class ServerProtocol(Line):
             self.refuse(RequestTimeout(f"The request's {what} did not arrive in time."), linger=False)
 
     def refuse(self, error: PosthouseError, *, linger: bool = True) -> None:
-        """Answers an unfinished request with an error and closes.
-
-        What the client is still sending is read and thrown away for a while: closing at once would reset the connection
-        and take the answer from a client that is not yet reading.
-        """
+        """Answers an unfinished request with an error and closes; with `linger`, as `part` does."""
         transport, exchange = self.transport, self.reading
         if exchange is not None and exchange.inflow is not None:
             self._cut_body(exchange, exchange.inflow, error)
@@ -338,13 +338,14 @@ class ServerProtocol(Line):
         headers = exchange.headers
         host = headers.get(b"host")
         if host != self._host or host is None:
-            check_host(exchange)
+            rules.check_host(exchange)
             self._host = host
         if self._head_size + self._segment > self.options.header_limit:  # part of it may be body
-            check_size(exchange, self.options.header_limit)
-        check_method(exchange)
+            rules.check_size(exchange, self.options.header_limit)
+        rules.check_method(exchange)
+        rules.check_encoding(exchange)
         if b"upgrade" in headers and self.parser is not None and self.parser.should_upgrade():
-            self._unparsed = upgrading_body(exchange)
+            self._unparsed = rules.upgrading_body(exchange)
 
     def _learn(self, exchange: Exchange, data: bytes) -> None:
         """Remembers a head that came with its whole body in one segment: most clients send the same again."""

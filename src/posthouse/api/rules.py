@@ -33,6 +33,12 @@ def too_large_head(limit: int) -> HeadTooLarge:
     return HeadTooLarge(f"The request's headers are larger than {limit} bytes.")
 
 
+def check_encoding(exchange: Exchange) -> None:
+    coding = exchange.headers.get(b"content-encoding")
+    if coding is not None and coding.strip().lower() not in (b"identity", b""):
+        raise InvalidRequest("A request's body must not be compressed here.", code="unsupported_encoding")
+
+
 def check_method(exchange: Exchange) -> None:
     if exchange.method == b"CONNECT":
         raise MethodNotAllowed("This server is no proxy.")

@@ -27,6 +27,7 @@ JSON: Final = b"content-type: application/json\r\n"
 # A request refused by its head is answered at once if its body is larger than this; a smaller one is read first, so
 # that the connection can be used again.
 _SMALL_BODY: Final = 64 << 10
+_ABSOLUTE: Final = ("http://", "https://")  # how a proxy is asked, and every server must understand (RFC 9112, 3.2.2)
 _ALLOW_METHODS: Final = b"access-control-allow-methods: GET, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
 _ALLOW_HEADERS: Final = (
     "authorization, content-type, accept, x-api-key, api-key, x-goog-api-key, openai-organization, openai-project, "
@@ -85,7 +86,7 @@ class FrontDoor:
         self._any_origin = "*" in origins
         self._paths: dict[str, dict[bytes, Route]] = {}
         self._prefixes: list[tuple[str, dict[bytes, Route]]] = []
-        self._shapes: list[tuple[str, bytes | None, Shape]] = []
+        self._shapes: list[tuple[str, bytes | None, bytes | None, Shape]] = []
         self._query_keys: tuple[str, ...] = ()
         self.tick()
 
@@ -104,10 +105,11 @@ class FrontDoor:
         """On paths that begin so, `?key=` may hold the key, since the clients of that dialect send it there."""
         self._query_keys = (*self._query_keys, prefix)
 
-    def add_shape(self, prefix: str, shape: Shape, header: bytes | None = None) -> None:
+    def add_shape(self, prefix: str, shape: Shape, header: bytes | None = None, method: bytes | None = None) -> None:
         """Errors on paths that begin so have this shape, whether there is such a route or not; with `header`, only for
-        clients that send one of this name. The first added that fits stands; OpenAI's where none does."""
-        self._shapes.append((prefix, header, shape))
+        clients that send one of this name, with `method`, only where it is this one. The first added that fits stands;
+        OpenAI's where none does."""
+        self._shapes.append((prefix, header, method, shape))
 
     def paths(self) -> list[str]:
         return sorted([*self._paths, *(prefix + "*" for prefix, _ in self._prefixes)])
@@ -154,6 +156,7 @@ class FrontDoor:
     def refused(self, exchange: Exchange, error: PosthouseError) -> None:
         if not exchange.request_id:
             exchange.request_id = self._make_id("req")
+            exchange.path = exchange.target.partition(b"?")[0].decode("ascii", "replace")  # it has a dialect already
         self._watcher.request_refused(exchange.route.name if exchange.route else "none", error)
 
     def fail(self, exchange: Exchange, error: PosthouseError) -> None:
@@ -174,8 +177,12 @@ class FrontDoor:
     def shape(self, exchange: Exchange) -> Shape:
         """How the dialect of this path says errors; OpenAI's where the path is not known yet."""
         path = exchange.path
-        for prefix, header, shape in self._shapes:
-            if path.startswith(prefix) and (header is None or header in exchange.headers):
+        for prefix, header, method, shape in self._shapes:
+            if (
+                path.startswith(prefix)
+                and (header is None or header in exchange.headers)
+                and method in (None, exchange.method)
+            ):
                 return shape
         return OPENAI
 
@@ -196,6 +203,9 @@ class FrontDoor:
         methods = self._paths.get(path)
         if methods is None:
             methods = next((methods for prefix, methods in self._prefixes if path.startswith(prefix)), None)
+        if methods is None and path.startswith(_ABSOLUTE):
+            exchange.path = "/" + path.partition("://")[2].partition("/")[2]
+            return self._route(exchange)
         if methods is None:
             raise NotFound(f"Unknown request URL: {_shown(exchange)}. See GET / for what there is.", code="unknown_url")
         method = exchange.method
@@ -210,7 +220,7 @@ class FrontDoor:
         if method == b"HEAD" and b"GET" in methods:
             return methods[b"GET"]
         allowed = ", ".join(sorted(name.decode() for name in methods if name != WEBSOCKET))
-        raise MethodNotAllowed(f"{_shown(exchange)} is not allowed; allowed: {allowed}.")
+        raise MethodNotAllowed(f"{_shown(exchange)} is not allowed; allowed: {allowed}.", allowed)
 
     def _credential(self, exchange: Exchange) -> str:
         try:

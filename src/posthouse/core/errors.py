@@ -103,9 +103,18 @@ class NotFound(PosthouseError):
 
 
 class MethodNotAllowed(PosthouseError):
+    """`allowed` names the methods that there are, with commas; empty where nobody knows them all."""
+
     status = 405
     type = "invalid_request_error"
     code = "method_not_allowed"
+
+    def __init__(self, message: str, allowed: str = "") -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+    def headers(self) -> list[tuple[str, str]]:
+        return [("allow", self.allowed)] if self.allowed else []
 
 
 class RequestTimeout(PosthouseError):

@@ -149,7 +149,7 @@ def _candidates(told: Told, row: RequestRow, failed: Sequence[AttemptRecord]) ->
                 "currency": one.currency,
                 "trouble": None if one.suffers is None else msgspec.structs.asdict(one.suffers),
                 "outcome": outcome,
-                "why": "; ".join(_reasons(one, told, place, outcome, failed)),
+                "why": "; ".join([*_reasons(one, told, place, outcome, failed), *_while_asked(outcome, row)]),
             }
         )
     return rows
@@ -193,10 +193,16 @@ def _reasons(
         yield f"it failed: {', '.join(kinds)}"
     if outcome == "answered":
         yield "it answered"
-    elif outcome == "asked":
-        yield "the client left while it was asked"
     elif outcome == "untried":
         yield "it was not tried"
+
+
+def _while_asked(outcome: Outcome, row: RequestRow) -> Iterable[str]:
+    """What ended a request before the last deployment that was asked could answer or fail."""
+    if outcome == "asked" and row.ended_by == "client":
+        yield "the client left while it was asked"
+    elif outcome == "asked":
+        yield f"the request itself failed before it answered ({row.error_code or row.status})"
 
 
 def _suffered(suffers: Suffers) -> str:

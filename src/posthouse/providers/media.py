@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import msgspec
+
 from posthouse.core.errors import UpstreamFailure
 from posthouse.core.requests import ModelRequest, Operation
 from posthouse.core.sound import sound_ms
@@ -52,6 +54,7 @@ _TEXT: Final = b"text/plain; charset=utf-8"
 _COMPLAINT_LIMIT: Final = 1 << 20
 _SOUND: Final = (b"audio/", b"video/", b"application/octet-stream", b"application/ogg")
 _LONGEST_TYPE: Final = 100
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class Medium:
@@ -127,17 +130,21 @@ class Medium:
         elif plain or not is_json(response):
             return self._as_text(response, body, kind)
         found = self._transcript(response, body)
-        if asked.stream:
-            stream = MediaEvents(hearing.TranscriptEvents())
-            first = stream.feed(hearing.to_events(body)) + stream.finish()
-            return Reply(_now(), stream=stream, first=first, response=response)
-        return Reply(_now(), body=body, whole=found)
+        return self._written(response, body) if asked.stream else Reply(_now(), body=body, whole=found)
+
+    def _written(self, response: UpstreamResponse, body: bytes) -> Reply:
+        """A whole answer, that has been read, where a stream was asked for."""
+        stream = MediaEvents(hearing.TranscriptEvents())
+        first = stream.feed(hearing.to_events(body)) + stream.finish()
+        return Reply(_now(), stream=stream, first=first, response=response)
 
     def _as_text(self, response: UpstreamResponse, body: bytes, kind: bytes) -> Reply:
         if body[:64].lstrip().startswith(b"{") and complaint_of(body) is not None:
             raise failure_in(self._account, response, body)
         found = hearing.read_text(body)
         self._note_time(found)
+        if self._asked.stream:
+            return self._written(response, _encode({"text": body.decode("utf-8", "replace")}))
         shown = kind if kind.partition(b";")[0].strip() in _TEXTS and len(kind) <= _LONGEST_TYPE else _TEXT
         return Reply(_now(), body=body, whole=found.whole, kind=b"content-type: %b\r\n" % shown)
 

@@ -89,7 +89,9 @@ class Router:
             self._note(candidate, request, failures[-1], trace, began)
             left = self._next(plan, left, operation, trace)
             gone = request.upload is not None and not request.upload.repeatable
-            if not left or gone or trace.attempts >= self.options.max_attempts:
+            # Without time left the next would fail at once, and look ill without having been asked.
+            late = loop.time() >= deadline
+            if not left or gone or late or trace.attempts >= self.options.max_attempts:
                 raise telling(failures)
             if tried_alike(left[0], trace):
                 await self._pause(left, operation, failures, deadline)
