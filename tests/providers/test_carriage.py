@@ -378,6 +378,7 @@ GRAMMAR: Final = {"type": "grammar", "syntax": "lark", "definition": 'start: "a"
 def patching(**more: object) -> ModelRequest:
     """A coding agent's second turn: its tool takes text, and was called before."""
     turns = [
+        {"role": "developer", "content": "You may read only."},
         {"role": "user", "content": "Mend it."},
         {"type": "custom_tool_call", "call_id": "call_1", "name": "apply_patch", "input": "*** Begin"},
         {"type": "custom_tool_call_output", "call_id": "call_1", "output": "Done."},
@@ -408,10 +409,11 @@ async def test_a_server_that_only_speaks_as_openai_does_gets_functions_in_place_
     member = sent["tools"][0]["function"]["parameters"]["properties"]["input"]
     assert member["description"].endswith(GRAMMAR["definition"])
     assert sent["tool_choice"] == {"type": "function", "function": {"name": "apply_patch"}}
-    (call_,) = sent["messages"][1]["tool_calls"]
+    (call_,) = sent["messages"][2]["tool_calls"]
     assert (call_["type"], call_["id"], call_["function"]["name"]) == ("function", "call_1", "apply_patch")
     assert msgspec.json.decode(call_["function"]["arguments"]) == {"input": "*** Begin"}
-    assert sent["messages"][2] == {"role": "tool", "tool_call_id": "call_1", "content": "Done."}
+    assert sent["messages"][0] == {"role": "system", "content": "You may read only."}
+    assert sent["messages"][3] == {"role": "tool", "tool_call_id": "call_1", "content": "Done."}
     assert carriage.dropped == ("tools",)
 
 
@@ -454,7 +456,8 @@ def test_custom_tools_stay_where_the_vendor_takes_them(row: Provider, settings: 
     place = msgspec.structs.replace(account(row), **settings)
     ready = prepare(deployment(place, "public-name", "model"), "responses")
     sent = msgspec.json.decode(body_for(ready, Carriage(ready, patching(), "req_1").request))
-    assert (sent["tools"][0]["type"], sent["messages"][1]["tool_calls"][0]["type"]) == (kind, kind)
+    assert (sent["tools"][0]["type"], sent["messages"][2]["tool_calls"][0]["type"]) == (kind, kind)
+    assert sent["messages"][0]["role"] == ("developer" if kind == "custom" else "system")
 
 
 @pytest.mark.parametrize(("row", "kind"), [(openai.ROW, "custom"), (openai_compatible.ROW, "function")])

@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from posthouse.core.errors import UpstreamFailure
-from posthouse.core.items import InnerRequest, InnerResponse, ReasoningItem
+from posthouse.core.items import InnerRequest, InnerResponse, MessageItem, ReasoningItem
 from posthouse.core.requests import ModelRequest
 from posthouse.core.usage import Usage
 from posthouse.dialects import openai_completions
@@ -63,7 +63,7 @@ class Carriage:
         inner = replace(narrowed(inner_of(self._asked, way.client)), model=way.maker.model)
         row, known = self._account.row, prepared.deployment.known_as
         inner, unfit = (inner, ()) if row.fit is None or known is None else row.fit(inner, known)
-        fitting, wrapped = as_functions(inner) if way.wraps else (inner, ())
+        fitting, wrapped = _plain(inner) if way.wraps else (inner, ())
         if prepared.wire == "chat.completions" and not self._account.row.thoughts:
             said = [item for item in fitting.items if not isinstance(item, ReasoningItem)]
             fitting = replace(fitting, items=tuple(said))
@@ -178,6 +178,16 @@ class Carriage:
         asked = self._asked
         id = self._name.partition("_")[2] or self._name
         return ReplyHead(id, asked.model, int(time.time()), asked.include_usage, asked.inner)
+
+
+def _plain(request: InnerRequest) -> tuple[InnerRequest, tuple[str, ...]]:
+    """Without what nobody but the dialect's inventor takes, and what that drops. The role developer means what system
+    meant before, and nobody else knows it."""
+    items = [
+        replace(item, role="system") if isinstance(item, MessageItem) and item.role == "developer" else item
+        for item in request.items
+    ]
+    return as_functions(replace(request, items=tuple(items)))
 
 
 def inner_of(request: ModelRequest, client: Codec) -> InnerRequest:

@@ -91,8 +91,8 @@ class Provider(Struct, frozen=True, kw_only=True, eq=False):
     detour          (wire, upstream model) -> the requests of that model which that wire refuses, None: there are none
     fit             (request, upstream model) -> the request without what that model refuses, and the inner names of
                     what was taken out; asked where a request is translated, never where it passes
-    customs         the wires over which the vendor takes custom tools; in what is translated for any other they are
-                    functions with one text (`dialects.custom`)
+    customs         the wires over which the vendor takes custom tools and the role developer; in what is translated
+                    for any other they are functions with one text (`dialects.custom`), and system
     thoughts        the vendor takes the thoughts of earlier turns back over chat.completions, as `reasoning_content`;
                     where not, what is translated has none
     refuses         (wire, upstream model) -> members that we write into every request of that wire, and that this model

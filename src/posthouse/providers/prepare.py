@@ -34,7 +34,7 @@ _VERSION: Final = re.compile(r"v[0-9]{1,2}((alpha|beta)[0-9]{0,2})?")
 
 class Way(Struct, frozen=True, eq=False):
     """Between the client's dialect and the provider's. They are one object where the bytes pass. `wraps`: the provider
-    does not take custom tools, though its dialect has them."""
+    does not take custom tools, nor the role developer, though its dialect has them."""
 
     client: Codec
     provider: Codec
