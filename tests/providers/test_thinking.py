@@ -90,6 +90,24 @@ async def test_claude_models_that_cannot_think_and_be_forced_are_forced(
     assert bool(reply.dropped) == (model != "claude-opus-4-8")
 
 
+@pytest.mark.parametrize(
+    ("model", "members", "cap"),
+    [
+        ("claude-sonnet-4", {}, 8192),
+        ("claude-haiku-4-5", {}, 32_000),
+        ("claude-haiku-4-5", {"reasoning_effort": "high"}, 8192 + 16384),
+        ("claude-opus-5-5", {"reasoning_effort": "high"}, 32_000),
+        ("claude-opus-5-5", {"max_completion_tokens": 100}, 100),
+        ("some-other-model", {}, 8192),
+    ],
+)
+async def test_a_client_that_sets_no_cap_gets_room_for_thoughts_too(
+    model: str, members: dict[str, Any], cap: int
+) -> None:
+    body, _ = await _asked_of(anthropic.ROW, model, chat(**members))
+    assert body["max_tokens"] == cap
+
+
 # --- Gemini ------------------------------------------------------
 
 

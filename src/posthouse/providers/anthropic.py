@@ -39,6 +39,10 @@ _FORCED_THINKS: Final = (4, 8)
 _NO_FORCE: Final = (5, 5)
 _NOBODYS: Final = (0, 0)
 _LEAST_BUDGET: Final = 1024
+# What a client that sets no cap gets: thoughts count too, and newer models think unasked. Those before 4.5 may write as
+# much only where the prompt leaves room for all of it.
+_ROOMY: Final = (4, 5)
+_ROOM: Final = 32_000
 _STRONGEST: Final = ("xhigh", "max")
 _ALWAYS_THINKS: Final = re.compile(r"claude-(?:fable|mythos)-")
 
@@ -69,6 +73,8 @@ def _fit(request: InnerRequest, model: str) -> tuple[InnerRequest, tuple[str, ..
             lost += ["effort"] if thinking.effort is not None else []
             thinking = Thinking()
         request = replace(request, thinking=thinking)
+    if version >= _ROOMY and request.sampling.max_output is None and request.thinking.budget is None:
+        request = replace(request, sampling=replace(request.sampling, max_output=_ROOM))
     return request, tuple(lost)
 
 
