@@ -354,22 +354,33 @@ THINKING: Final = [
 
 
 @pytest.mark.parametrize(
-    ("row", "takes"),
+    ("row", "thoughts"),
     [
-        (groq.ROW, False),
-        (cerebras.ROW, False),
-        (mistral.ROW, False),
-        (deepseek.ROW, True),
-        (openai_compatible.ROW, True),
+        (groq.ROW, {"reasoning": "Hm."}),
+        (cerebras.ROW, {"reasoning": "Hm."}),
+        (mistral.ROW, {}),
+        (azure.ROW, {}),
+        (deepseek.ROW, {"reasoning_content": "Hm."}),
+        (openai_compatible.ROW, {"reasoning_content": "Hm."}),
     ],
 )
-def test_thoughts_of_earlier_turns_are_said_to_those_who_take_them(row: Provider, takes: bool) -> None:
+def test_thoughts_of_earlier_turns_are_said_to_those_who_take_them(row: Provider, thoughts: dict[str, str]) -> None:
     place = msgspec.structs.replace(account(row), wires=("chat.completions",))
     ready = prepare(deployment(place, "public-name", "model"), "messages")
     carriage = Carriage(ready, messages(messages=THINKING), "req_1")
     said = msgspec.json.decode(body_for(ready, carriage.request))["messages"][1]
-    assert (said["content"], said.get("reasoning_content")) == ("Hello.", "Hm." if takes else None)
+    assert said == {"role": "assistant", "content": "Hello.", **thoughts}
     assert carriage.dropped == ()
+
+
+@pytest.mark.parametrize("row", [groq.ROW, cerebras.ROW, mistral.ROW])
+def test_labels_that_a_closed_schema_refuses_are_left_out(row: Provider) -> None:
+    place = msgspec.structs.replace(account(row), wires=("chat.completions",))
+    ready = prepare(deployment(place, "public-name", "model"), "responses")
+    more = {"prompt_cache_key": "k", "safety_identifier": "u", "prompt_cache_options": {"mode": "implicit"}}
+    sent = msgspec.json.decode(body_for(ready, Carriage(ready, patching(**more), "req_1").request))
+    assert sent.keys().isdisjoint({"safety_identifier", "prompt_cache_options"})
+    assert ("prompt_cache_key" in sent) is (row is not groq.ROW)
 
 
 GRAMMAR: Final = {"type": "grammar", "syntax": "lark", "definition": 'start: "a"'}

@@ -37,7 +37,9 @@ from posthouse.providers.reply import (
 )
 from posthouse.upstream.model import UpstreamResponse
 
+THOUGHTS: Final = "reasoning_content"  # as the codec writes them
 _encode: Final = msgspec.json.Encoder().encode
+_decode_messages: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 
 
 class Carriage:
@@ -64,7 +66,8 @@ class Carriage:
         row, known = self._account.row, prepared.deployment.known_as
         inner, unfit = (inner, ()) if row.fit is None or known is None else row.fit(inner, known)
         fitting, wrapped = _plain(inner) if way.wraps else (inner, ())
-        if prepared.wire == "chat.completions" and not self._account.row.thoughts:
+        thoughts = self._account.row.thoughts if prepared.wire == "chat.completions" else THOUGHTS
+        if thoughts is None:
             said = [item for item in fitting.items if not isinstance(item, ReasoningItem)]
             fitting = replace(fitting, items=tuple(said))
         encoded = way.provider.encode_request(fitting, way.maker)
@@ -73,6 +76,8 @@ class Carriage:
         if "tool.custom" in names:
             self._customs = customs_of(inner)
         fields = decode_fields(encoded.body)
+        if thoughts not in (None, THOUGHTS):
+            fields["messages"] = renamed(fields["messages"], THOUGHTS, str(thoughts))
         for name in () if row.refuses is None or known is None else row.refuses(prepared.wire, known):
             fields.pop(name, None)
         self.request = ModelRequest(
@@ -178,6 +183,14 @@ class Carriage:
         asked = self._asked
         id = self._name.partition("_")[2] or self._name
         return ReplyHead(id, asked.model, int(time.time()), asked.include_usage, asked.inner)
+
+
+def renamed(messages: msgspec.Raw, member: str, name: str) -> msgspec.Raw:
+    """Messages of which each calls this member by another name. The same object where none has it."""
+    if f'"{member}"'.encode() not in bytes(messages):
+        return messages
+    said = [{name if one == member else one: raw for one, raw in each.items()} for each in _decode_messages(messages)]
+    return msgspec.Raw(_encode(said))
 
 
 def _plain(request: InnerRequest) -> tuple[InnerRequest, tuple[str, ...]]:

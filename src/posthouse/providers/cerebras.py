@@ -1,11 +1,11 @@
 """Cerebras.
 
 Errors are flat: {message, type, param, code}. A conversation that is too long can be a 400 or 413 with no body at
-all, so that a bare 413 means that. There are no embeddings. A message with `reasoning_content` is a 400.
+all, so that a bare 413 means that. There are no embeddings. A message with `reasoning_content` is a 400: thoughts of
+earlier turns are `reasoning`. So is an unknown member at the top: labels that others know are dropped.
 
 Sources: the cerebras-cloud-sdk package 1.91 (address, members, no embeddings), models.dev (2026-06), LiteLLM 1.109,
-QwenLM/qwen-code#11045 (`reasoning_content`).
-Checked: 2026-11-21. The 413 without a body and the codes are from reports of other clients.
+QwenLM/qwen-code#11045 (`reasoning_content`), zed-industries/zed#36215 (unknown members). Checked: 2026-11-21. The 413 without a body and the codes are from reports of other clients.
 """
 
 from typing import Final
@@ -21,7 +21,8 @@ ROW: Final = Provider(
     env=("CEREBRAS_API_KEY",),
     base_url_env="CEREBRAS_BASE_URL",
     paths={"embeddings": None},
-    thoughts=False,
+    thoughts="reasoning",
+    drop=("metadata", "prompt_cache_options", "prompt_cache_retention", "safety_identifier", "store"),
     codes={
         "413": "context_length",
         "wrong_api_key": "auth",

@@ -26,10 +26,10 @@ ROW: Final = Provider(
     env=("MISTRAL_API_KEY",),
     base_url_env="MISTRAL_BASE_URL",
     offers=("audio.transcriptions", "moderations"),
-    thoughts=False,
+    thoughts=None,
     stream_usage="always",
     rename={"max_completion_tokens": "max_tokens", "seed": "random_seed"},
-    drop=("stream_options", "store", "user", "safety_identifier"),
+    drop=("stream_options", "store", "user", "safety_identifier", "prompt_cache_options", "prompt_cache_retention"),
     codes={"invalid_model": "not_found", "service_tier_capacity_exceeded": "overloaded"},
     price_provider="mistral",
 )

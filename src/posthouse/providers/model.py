@@ -93,8 +93,8 @@ class Provider(Struct, frozen=True, kw_only=True, eq=False):
                     what was taken out; asked where a request is translated, never where it passes
     customs         the wires over which the vendor takes custom tools and the role developer; in what is translated
                     for any other they are functions with one text (`dialects.custom`), and system
-    thoughts        the vendor takes the thoughts of earlier turns back over chat.completions, as `reasoning_content`;
-                    where not, what is translated has none
+    thoughts        the member in which a message takes back the thoughts of an earlier turn, over chat.completions;
+                    None: there is none, and what is translated has no thoughts
     refuses         (wire, upstream model) -> members that we write into every request of that wire, and that this model
                     refuses; asked there too
     vectors         embeddings, where the vendor has them in a form of its own
@@ -134,7 +134,7 @@ class Provider(Struct, frozen=True, kw_only=True, eq=False):
     detour: Callable[[Operation, str], Detour | None] | None = None
     fit: Fit | None = None
     customs: tuple[Operation, ...] = ()
-    thoughts: bool = True
+    thoughts: str | None = "reasoning_content"
     refuses: Callable[[Operation, str], tuple[str, ...]] | None = None
     vectors: Vectors | None = None
     stream_usage: StreamUsage = "include_usage"

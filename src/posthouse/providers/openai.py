@@ -26,7 +26,7 @@ ROW: Final = Provider(
     env=("OPENAI_API_KEY",),
     base_url_env="OPENAI_BASE_URL",
     wires=("responses", "chat.completions", "completions"),
-    thoughts=False,
+    thoughts=None,
     customs=("chat.completions", "responses"),
     offers=(
         "images.generations",
