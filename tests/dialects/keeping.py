@@ -1,7 +1,7 @@
 """What must hold of every request on its way from a client of one dialect to a provider of another."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from posthouse.core.items import InnerRequest, Item, Items, MessageItem, ToolCallItem, ToolResultItem
 from posthouse.core.parts import RefusalPart, TextPart
@@ -70,7 +70,7 @@ def holds_the_conversation(client: Operation, provider: Operation, request: Inne
         _holds_in_order(bare(json.loads(encoded.body)["prompt"]), request.items)
         return
     again = codec_of(provider).decode_request(encoded.body, ADDRESSED)
-    items = _answered_once(request.items) if provider == "messages" else request.items
+    items = _answered_once(request.items) if provider in _ANSWERED_ONCE else request.items
     assert conversation(again.items) == conversation(items)
     if not any(is_blank_instruction(item) for item in request.items):
         as_it_stood = conversation(again.items, exact=True) == conversation(request.items, exact=True)
@@ -79,8 +79,11 @@ def holds_the_conversation(client: Operation, provider: Operation, request: Inne
         assert thoughts(again.items) == thoughts(request.items)
 
 
+_ANSWERED_ONCE: Final[frozenset[Operation]] = frozenset({"messages", "generate_content"})
+
+
 def _answered_once(items: Items) -> Items:
-    """What answers no call that waits for it are the user's words: this API takes a result but once."""
+    """What answers no call that waits for it are the user's words: these APIs take a result but once."""
     told: list[Item] = []
     waiting: set[str] = set()
     for item in items:

@@ -128,9 +128,9 @@ class Schemas:
         self._document = document
         self._of: Callable[[str, int], st.SearchStrategy[Any]] = cache(self._referred)
 
-    def bodies(self, path: str) -> st.SearchStrategy[Json] | None:
-        """Of a POST to this path, None where it takes no JSON."""
-        content = self._document["paths"].get(path, {}).get("post", {}).get("requestBody", {}).get("content", {})
+    def bodies(self, path: str, method: str = "post") -> st.SearchStrategy[Json] | None:
+        """Of a request to this path, None where it takes no JSON."""
+        content = self._document["paths"].get(path, {}).get(method, {}).get("requestBody", {}).get("content", {})
         schema = content.get("application/json", {}).get("schema")
         return None if schema is None else self._values(schema, 0)
 

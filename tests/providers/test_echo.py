@@ -293,8 +293,15 @@ async def test_what_is_no_request_is_refused(body: bytes) -> None:
 async def test_other_models_and_paths_are_not_found() -> None:
     status, body = await asked(chat(), model="gpt")
     assert (status, body["error"]["code"], body["error"]["param"]) == (404, "model_not_found", "model")
-    status, _ = await embedded(model="echo")
+    status, _ = await embedded(model="gpt")
     assert status == 404
+
+
+async def test_a_model_of_its_own_that_is_for_something_else_is_refused() -> None:
+    status, body = await embedded(model="echo")
+    assert (status, body["error"]["type"], body["error"]["param"]) == (400, "invalid_request_error", "model")
+    status, body = await asked(chat(), model="echo-image")
+    assert (status, body["error"]["message"]) == (400, "The model 'echo-image' is not for this.")
     request = request_to("echo", "chat.completions", chat())
     request.target = b"/v1/other"
     assert (await echo().send(request)).status == 404

@@ -149,7 +149,7 @@ async def test_what_shares_most_words_with_the_query_comes_first() -> None:
 
 
 async def test_each_model_does_one_thing() -> None:
-    assert (await drawn(SPEECH_MODEL))[0] == 404
-    assert (await spoken(IMAGE_MODEL))[0].status == 404
-    assert (await judged("x", RERANK_MODEL))[0] == 404
-    assert (await ranked(MODERATION_MODEL))[0] == 404
+    assert (await drawn(SPEECH_MODEL))[0] == 400
+    assert (await spoken(IMAGE_MODEL))[0].status == 400
+    assert (await judged("x", RERANK_MODEL))[0] == 400
+    assert (await ranked(MODERATION_MODEL))[0] == 400

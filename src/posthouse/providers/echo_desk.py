@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from posthouse.core.errors import InvalidRequest, NotFound
+from posthouse.core.errors import InvalidRequest, NotFound, PosthouseError
 from posthouse.providers.echo_media import check_sides, flags, picture, scores, speech
 from posthouse.providers.echo_tokens import tokens_of
 from posthouse.upstream.memory import MemoryResponse
@@ -95,7 +95,10 @@ class Moment(Struct, frozen=True):
 Desk = Callable[[bytes, Moment], Awaitable[MemoryResponse]]
 
 
-def no_model(name: str) -> NotFound:
+def no_model(name: str) -> PosthouseError:
+    """Which of echo's own models is asked is the client's choice; another is the operator's mistake."""
+    if name.partition("-")[0] == "echo":
+        return InvalidRequest(f"The model '{name[:100]}' is not for this.", param="model")
     return NotFound(f"The model '{name[:100]}' does not exist here.", param="model", code="model_not_found")
 
 
