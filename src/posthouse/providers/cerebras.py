@@ -5,7 +5,8 @@ all, so that a bare 413 means that. There are no embeddings. A message with `rea
 earlier turns are `reasoning`. So is an unknown member at the top: labels that others know are dropped.
 
 Sources: the cerebras-cloud-sdk package 1.91 (address, members, no embeddings), models.dev (2026-06), LiteLLM 1.109,
-QwenLM/qwen-code#11045 (`reasoning_content`), zed-industries/zed#36215 (unknown members). Checked: 2026-11-21. The 413 without a body and the codes are from reports of other clients.
+QwenLM/qwen-code#11045 (`reasoning_content`), zed-industries/zed#36215 (unknown members). Checked: 2026-11-21. The
+413 without a body and the codes are from reports of other clients.
 """
 
 from typing import Final
