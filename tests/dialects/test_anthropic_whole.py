@@ -53,7 +53,7 @@ _ANSWER: Json = {
         "service_tier": "standard",
     },
 }
-_USAGE = Usage(input=10, cache_read=7, cache_write=30, cache_write_1h=20, output=25, reasoning=15)
+_USAGE = Usage(input=10, cache_read=7, cache_write=30, cache_write_1h=20, output=25, reasoning=15, tier="standard")
 
 
 def _json(value: Any) -> bytes:
@@ -122,6 +122,12 @@ def test_what_is_no_answer_is_an_error_of_the_dialect(body: bytes) -> None:
         CODEC.read_whole(body)
     with pytest.raises(DialectError):
         CODEC.decode_response(body, MAKER)
+
+
+def test_a_call_whose_input_a_vendor_leaves_null_has_none() -> None:
+    block = {"type": "tool_use", "id": "x", "name": "f", "input": None}
+    answer = CODEC.decode_response(_json({**_ANSWER, "content": [block]}), MAKER)
+    assert answer.choices[0].items == (ToolCallItem("x", "f", "{}"),)
 
 
 @pytest.mark.parametrize("block", [5, {}, {"type": "text"}, {"type": "tool_use", "id": "x", "name": "f", "input": 5}])

@@ -260,6 +260,7 @@ def test_calls_without_ids_pair_with_their_results_by_name_and_order() -> None:
         ({"result": "x"}, "x", False),
         ({"error": "x"}, "x", True),
         ({"error": {"code": 1}}, '{"code": 1}', True),
+        ({"error": None}, '{"error": null}', False),
         ({"result": [1]}, "[1]", False),
         ({"temp": 1, "output": "x"}, '{"temp": 1, "output": "x"}', False),
     ],
@@ -362,8 +363,9 @@ def test_what_only_this_dialect_knows_is_carried_back_and_reported_elsewhere() -
 def test_a_schema_of_the_openapi_subset_becomes_json_schema() -> None:
     schema = {
         "type": "OBJECT",
-        "property_ordering": ["a"],
+        "property_ordering": ["c", "gone", "a"],
         "properties": {
+            "r": {"ref": "#/defs/x", "nullable": True},
             "a": {"type": "STRING", "nullable": True, "enum": ["x"], "minLength": "3"},
             "min_items": {"any_of": [{"type": "NUMBER"}], "nullable": True},
             "c": {"type": "ARRAY", "items": {"type": "INTEGER"}, "max_items": "2", "example": [1]},
@@ -372,15 +374,48 @@ def test_a_schema_of_the_openapi_subset_becomes_json_schema() -> None:
     declared = [{"functionDeclarations": [{"name": "f", "parameters": schema}]}]
     (tool,) = read({**contents({"text": "hi"}), "tools": declared}).tools
     assert isinstance(tool, Tool) and tool.schema is not None
+    assert list(json.loads(tool.schema)["properties"]) == ["c", "a", "r", "min_items"]
     assert json.loads(tool.schema) == {
         "type": "object",
-        "propertyOrdering": ["a"],
         "properties": {
+            "r": {"anyOf": [{"$ref": "#/$defs/x"}, {"type": "null"}]},
             "a": {"type": ["string", "null"], "enum": ["x", None], "minLength": 3},
             "min_items": {"anyOf": [{"type": "number"}, {"type": "null"}]},
             "c": {"type": "array", "items": {"type": "integer"}, "maxItems": 2, "examples": [[1]]},
         },
     }
+
+
+def _converted(schema: dict[str, Any]) -> Any:
+    declared = [{"functionDeclarations": [{"name": "f", "parameters": schema}]}]
+    (tool,) = read({**contents({"text": "hi"}), "tools": declared}).tools
+    assert isinstance(tool, Tool) and tool.schema is not None
+    return json.loads(tool.schema)
+
+
+@pytest.mark.req("GEM-REQ-010")
+@pytest.mark.parametrize(
+    ("schema", "converted"),
+    [
+        (
+            {"type": "OBJECT", "properties": {"pet": {"ref": "#/defs/Pet"}}, "defs": {"Pet": {"type": "OBJECT"}}},
+            {
+                "type": "object",
+                "properties": {"pet": {"$ref": "#/$defs/Pet"}},
+                "$defs": {"Pet": {"type": "object"}},
+            },
+        ),
+        ({"type": "STRING", "format": "enum", "enum": ["1", "A"]}, {"type": "string", "enum": ["1", "A"]}),
+        ({"type": "INTEGER", "format": "enum", "enum": ["101", "2"]}, {"type": "integer", "enum": [101, 2]}),
+        (
+            {"type": "NUMBER", "nullable": True, "enum": ["1.5", "x", "true", "9" * 99]},
+            {"type": ["number", "null"], "enum": [1.5, "x", "true", "9" * 99, None]},
+        ),
+        ({"type": "INTEGER", "format": "int64"}, {"type": "integer", "format": "int64"}),
+    ],
+)
+def test_references_and_enumerations_of_the_subset_hold_in_json_schema(schema: Any, converted: Any) -> None:
+    assert _converted(schema) == converted
 
 
 @pytest.mark.req("GEM-REQ-010")

@@ -158,6 +158,8 @@ class BlockReader:
 
     def _read_call(self, raw: Raw, where: str) -> Item | Parts:
         call = read(_tool_use, raw, where)
+        if self._maker is not None and call.input == _NULL:  # of a vendor that has nothing to say, as in a stream
+            return ToolCallItem(call.id, call.name, "{}")
         if kind_of(call.input) != "an object":
             raise refusal(f"{where}.input", "Input should be an object", "invalid_type")
         caller = read(_caller, call.caller, f"{where}.caller")

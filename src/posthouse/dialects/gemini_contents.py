@@ -25,7 +25,7 @@ from posthouse.core.items import (
 )
 from posthouse.core.parts import AudioPart, Part, Parts, TextPart
 from posthouse.dialects.fields import kind_of, wrong_type
-from posthouse.dialects.gemini_fields import ERRORS, Json, Members, invalid
+from posthouse.dialects.gemini_fields import ERRORS, NULL, Json, Members, invalid
 from posthouse.dialects.gemini_parts import Lost, decode_media, encode_call, encode_part, is_object
 
 StateOf = Callable[[str], OpaqueState]
@@ -182,8 +182,8 @@ def _decode_response(result: Members) -> tuple[Parts, bool]:
         except ERRORS:
             raise wrong_type(result.at("response"), "an object", raw) from None
         key = next(iter(said), "") if len(said) == 1 else ""
-        failed = key == "error"
-        text = _text_in(said[key]) if key in ("output", "result", "error") else bytes(raw).decode()
+        failed = key == "error" and said[key] != NULL
+        text = _text_in(said[key]) if failed or key in ("output", "result") else bytes(raw).decode()
         parts += [TextPart(text)] if text else []
     for part in result.objects("parts") or ():
         parts.append(decode_media(part))

@@ -1,7 +1,8 @@
 """The OpenAPI subset in which gemini's `parameters` and `responseSchema` are written, as JSON schema.
 
-`type` in capitals, `nullable`, counts as text, names with underscores. JSON schema that stands in the same place (as
-many clients put it there) stays as it is.
+`type` in capitals, `nullable`, counts and the values of any enumeration as text, names with underscores, an order of
+properties beside them, references to `#/defs/`. JSON schema that stands in the same place (as many clients put it
+there) stays as it is.
 """
 
 from typing import Any, Final
@@ -28,6 +29,8 @@ _SPELLED: Final = {
 _SCHEMA: Final = {"items", "additionalProperties", "not"}
 _SCHEMAS: Final = {"anyOf", "oneOf", "allOf", "prefixItems"}
 _SCHEMAS_BY_NAME: Final = {"properties", "$defs", "defs"}
+_NUMBERS: Final = ("integer", "number")
+_LONGEST: Final = 40  # characters of a number
 _RENAMED: Final = {"defs": "$defs", "ref": "$ref", "example": "examples"}
 
 
@@ -53,19 +56,49 @@ def _schema(schema: Any) -> Any:
     kind = out.get("type")
     if kind == "TYPE_UNSPECIFIED":
         del out["type"]
+    if out.get("format") == "enum":
+        del out["format"]
+    if kind in _NUMBERS and isinstance(out.get("enum"), list):
+        out["enum"] = [_number(value) for value in out["enum"]]
     if out.pop("nullable", None) is True:
         if isinstance(kind, str):
             out["type"] = [kind, "null"]
         elif isinstance(out.get("anyOf"), list):
             out["anyOf"] = [*out["anyOf"], {"type": "null"}]
+        elif "$ref" in out:
+            out["anyOf"] = [{"$ref": out.pop("$ref")}, {"type": "null"}]
         if isinstance(out.get("enum"), list) and None not in out["enum"]:
             out["enum"] = [*out["enum"], None]
-    return out
+    return _ordered(out)
+
+
+def _number(value: Any) -> Any:
+    """A value of an enumeration of numbers, which stand there as text."""
+    if not isinstance(value, str) or len(value) > _LONGEST:
+        return value
+    try:
+        number = msgspec.json.decode(value)
+    except ERRORS:
+        return value
+    return number if isinstance(number, int | float) and not isinstance(number, bool) else value
+
+
+def _ordered(schema: Json) -> Json:
+    """Other models write properties in the order in which they stand."""
+    names, properties = schema.get("propertyOrdering"), schema.get("properties")
+    if not isinstance(names, list) or not isinstance(properties, dict):
+        return schema
+    del schema["propertyOrdering"]
+    first = {name: properties[name] for name in names if isinstance(name, str) and name in properties}
+    schema["properties"] = {**first, **properties}
+    return schema
 
 
 def _member(name: str, value: Any) -> Any:
     if name == "example":
         return [value]
+    if name == "ref" and isinstance(value, str):
+        return "#/$defs/" + value.removeprefix("#/defs/") if value.startswith("#/defs/") else value
     if name == "type":
         return value.lower() if isinstance(value, str) and value in _TYPES else value
     if name in _COUNTS:
