@@ -7,6 +7,7 @@ import pytest
 
 from posthouse.accounts.service import Directory, Means
 from posthouse.core.caller import Limits
+from posthouse.core.errors import Unauthenticated
 from posthouse.core.ids import IdMaker
 from posthouse.storage.database import Database
 
@@ -35,6 +36,14 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 Open = Callable[..., Directory]
+
+
+def is_known(directory: Directory, secret: str) -> bool:
+    try:
+        directory.authenticate(secret)
+    except Unauthenticated:
+        return False
+    return True
 
 
 @pytest.fixture

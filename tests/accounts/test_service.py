@@ -1,4 +1,4 @@
-"""Keys, accounts and the admin key, on SQLite and on PostgreSQL."""
+"""Keys: let in, listed, changed and ended, on SQLite and on PostgreSQL."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -6,32 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import select, text
 
-from posthouse.accounts.forms import account_changes_of, key_changes_of
-from posthouse.accounts.model import (
-    AccountChanges,
-    CreatedKey,
-    KeyChanges,
-    NewAccount,
-    NewKey,
-    Page,
-)
+from posthouse.accounts.forms import key_changes_of
+from posthouse.accounts.model import AccountChanges, CreatedKey, KeyChanges, NewAccount, NewKey, Page
 from posthouse.accounts.service import Directory
 from posthouse.core.caller import Budget, Limits
-from posthouse.core.errors import ConfigError, InvalidRequest, NotFound, Unauthenticated
+from posthouse.core.errors import InvalidRequest, NotFound, Unauthenticated
 from posthouse.storage.database import Database
-from posthouse.storage.tables import keys, meta
-from tests.accounts.conftest import START, Clock, Open
-
-ADMIN_KEY = "admin-key-for-tests-0123456789abcdef"
-
-
-def is_known(directory: Directory, secret: str) -> bool:
-    try:
-        directory.authenticate(secret)
-    except Unauthenticated:
-        return False
-    return True
-
+from posthouse.storage.tables import keys
+from tests.accounts.conftest import START, Clock, Open, is_known
 
 # The door
 
@@ -272,116 +254,6 @@ def test_a_key_of_a_named_account_is_listed_with_it(directory: Directory) -> Non
     by_id = directory.create_key(NewKey(name="b", account=team.id))
     assert {key.id for key in directory.list_keys(within=team.id).items} == {by_name.key.id, by_id.key.id}
     assert by_id.key.account_name == "team"
-
-
-# Accounts
-
-
-def test_the_default_account_always_exists(opened: Open) -> None:
-    opened()
-    assert [account.id for account in opened().list_accounts().items] == ["default"]
-
-
-def test_an_account_is_found_by_id_and_by_name(directory: Directory) -> None:
-    made = directory.create_account(NewAccount(name="团队", limits=Limits(tpm=7), budget=Budget(3, "CNY", "week")))
-    assert directory.get_account(made.id) == directory.get_account("团队") == made
-    for reference in ("absent", "", "\x00"):
-        with pytest.raises(NotFound):
-            directory.get_account(reference)
-    with pytest.raises(NotFound):
-        directory.update_account("absent", AccountChanges(name="x"))
-
-
-def test_an_accounts_limits_and_budget_hold_for_its_keys_at_once(directory: Directory) -> None:
-    created = directory.create_key(NewKey(name="k"))
-    changes = account_changes_of(
-        {"name": "house", "limits": {"rpm": 3}, "budget": {"amount": "1", "currency": "USD", "period": "day"}}
-    )
-    account = directory.update_account("default", changes)
-    assert (account.id, account.name) == ("default", "house")
-    subject = directory.authenticate(created.secret).subjects[1]
-    assert (subject.name, subject.limits) == ("house", Limits(rpm=3))
-    assert subject.budget == Budget(1_000_000_000, "USD", "day")
-    assert directory.get_key(created.key.id).account_name == "house"
-
-
-def test_two_accounts_cannot_have_one_name(directory: Directory) -> None:
-    directory.create_account(NewAccount(name="team"))
-    other = directory.create_account(NewAccount(name="other"))
-    with pytest.raises(InvalidRequest) as on_create:
-        directory.create_account(NewAccount(name="team"))
-    with pytest.raises(InvalidRequest) as on_update:
-        directory.update_account(other.id, AccountChanges(name="team"))
-    for caught in (on_create, on_update):
-        assert (caught.value.param, caught.value.code) == ("name", "name_taken")
-    assert directory.get_account(other.id).name == "other"
-
-
-def test_no_other_account_can_pass_for_the_default_one(directory: Directory) -> None:
-    directory.update_account("default", AccountChanges(name="house"))
-    other = directory.create_account(NewAccount(name="other"))
-    with pytest.raises(InvalidRequest, match="already"):
-        directory.create_account(NewAccount(name="default"))
-    with pytest.raises(InvalidRequest, match="already"):
-        directory.update_account(other.id, AccountChanges(name="default"))
-    assert directory.update_account("default", AccountChanges(name="default")).name == "default"
-
-
-# The admin key
-
-
-def test_the_first_start_makes_an_admin_key_and_keeps_its_hash_only(opened: Open, database: Database) -> None:
-    directory = opened()
-    made = directory.ensure_admin_key(None)
-    assert made is not None and len(made) >= 32
-    caller = directory.authenticate(made)
-    assert (caller.admin, caller.key_id, caller.account_id, caller.models) == (True, "admin", "default", None)
-    assert [subject.id for subject in caller.subjects] == ["admin", "default"]
-    with database.read() as connection:
-        assert made not in repr(connection.execute(select(meta)).all())
-
-
-def test_the_next_start_makes_none_and_still_knows_the_first(opened: Open) -> None:
-    made = opened().ensure_admin_key(None)
-    directory = opened()
-    assert directory.ensure_admin_key(None) is None
-    assert made is not None and directory.authenticate(made).admin
-
-
-def test_an_admin_key_of_the_settings_wins_and_is_not_kept(opened: Open) -> None:
-    made = opened().ensure_admin_key(None)
-    assert made is not None
-    directory = opened()
-    assert directory.ensure_admin_key(ADMIN_KEY) is None
-    assert directory.authenticate(ADMIN_KEY).admin
-    assert not is_known(directory, made)
-    directory.create_key(NewKey(name="k"))
-    directory.create_account(NewAccount(name="a"))
-    assert directory.authenticate(ADMIN_KEY).admin
-    later = opened()
-    assert later.ensure_admin_key(None) is None
-    assert not is_known(later, ADMIN_KEY)
-    assert later.authenticate(made).admin
-
-
-def test_a_short_admin_key_is_refused(directory: Directory) -> None:
-    with pytest.raises(ConfigError, match="at least 32"):
-        directory.ensure_admin_key("x" * 31)
-
-
-def test_without_an_admin_key_nobody_is_admin(directory: Directory) -> None:
-    assert not is_known(directory, "")
-    assert not is_known(directory, ADMIN_KEY)
-
-
-def test_a_new_admin_key_ends_the_old_one_everywhere(opened: Open) -> None:
-    server = opened()
-    old = server.ensure_admin_key(None)
-    new = opened().reset_admin_key()
-    assert old is not None and server.authenticate(old).admin
-    server.refresh_if_changed()
-    assert not is_known(server, old)
-    assert server.authenticate(new).admin
 
 
 # Input
