@@ -94,15 +94,19 @@ def _ordered(schema: Json) -> Json:
     return schema
 
 
+def _word(name: str, value: str) -> Any:
+    if name == "type" and value in _TYPES:
+        return value.lower()
+    if name == "ref" and value.startswith("#/defs/"):
+        return "#/$defs/" + value.removeprefix("#/defs/")
+    return int(value[:18]) if name in _COUNTS and value.isascii() and value.isdigit() else value
+
+
 def _member(name: str, value: Any) -> Any:
     if name == "example":
         return [value]
-    if name == "ref" and isinstance(value, str):
-        return "#/$defs/" + value.removeprefix("#/defs/") if value.startswith("#/defs/") else value
-    if name == "type":
-        return value.lower() if isinstance(value, str) and value in _TYPES else value
-    if name in _COUNTS:
-        return int(value[:18]) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+    if isinstance(value, str):
+        return _word(name, value)
     if name in _SCHEMAS_BY_NAME and isinstance(value, dict):
         return {key: _schema(inner) for key, inner in value.items()}
     if name in _SCHEMAS and isinstance(value, list):
