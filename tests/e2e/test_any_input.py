@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from posthouse.api import anthropic, gemini, openai
 from posthouse.core.requests import Operation
 from tests.dialects.gemini_samples import RICH as GEMINI
 from tests.dialects.natives import replayed
@@ -169,6 +170,7 @@ def test_a_model_that_is_for_something_else_is_refused(here: Target, route: str)
         assert (answer.status == 200) == (model == does(route) or "oken" in route), (model, answer)
 
 
+BASES: Final = {*anthropic.BASES, *gemini.BASES, *openai.BASES}
 # Forms, the control plane and what passes have tests of their own.
 _ELSEWHERE: Final = ("/admin/*", "/providers/*", "/audio/transcriptions", "/audio/translations", "/images/variations")
 
@@ -187,8 +189,7 @@ def test_every_route_that_takes_json_is_tried(here: Target) -> None:
 
 def _canonical(path: str) -> str:
     """Without the base, of which any will do."""
-    path = path.removeprefix("/anthropic").replace("/v1beta", "/v1")
-    return path.removeprefix(next(base for base in ("/openai/v1", "/v1", "") if path.startswith(f"{base}/")))
+    return path.removeprefix(max((base for base in BASES if path.startswith(f"{base}/")), key=len))
 
 
 # --- what the published document allows ------------------------------------------------------------------------------
