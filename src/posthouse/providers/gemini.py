@@ -8,13 +8,15 @@ names begin with `models/`.
 
 Models from 3 on think by `thinkingLevel`, which 2.5 refuses: it thinks by a budget, and those before it not at all.
 Only Flash up to 3.6 and Flash Lite know the level MINIMAL; 2.5 Pro and everything from 3 on cannot be told not to
-think. What is translated for them is fitted to that; a request that passes is not touched.
+think. Penalties are refused from 2.5 on, and JSON beside functions before 3. What is translated for them is fitted to
+that; a request that passes is not touched.
 
 Embeddings are batchEmbedContents, which takes texts and no tokens, and tells no usage: they are counted.
 
 Sources: ai.google.dev (API reference, troubleshooting, thinking), the google-genai package 3.4.0, neurolink#1707
-(budgets and levels, measured), litellm-docs#1505 (MINIMAL). Checked: 2026-11-21. Not confirmed: that every 429 has a
-`retryDelay`.
+(budgets and levels, measured), litellm-docs#1505 (MINIMAL), google-gemini/cookbook#1290 (penalties),
+googleapis/python-genai#867 and alphaXiv/agents#3 (JSON beside functions). Checked: 2026-11-21. Not confirmed: that
+every 429 has a `retryDelay`.
 """
 
 import re
@@ -32,6 +34,7 @@ from posthouse.providers.model import Provider, Vectors
 _NAME: Final = re.compile(r"gemini-(?:(\d{1,2})(?:\.(\d{1,2}))?-|[a-z])")
 _BY_BUDGET: Final = (2, 5)
 _BY_LEVEL: Final = (3, 0)
+_NO_PENALTY: Final = (2, 5)
 _LAST_MINIMAL: Final = (3, 6)
 _NEWEST: Final = (99, 0)
 
@@ -43,24 +46,38 @@ def _vectors(body: bytes) -> tuple[list[list[float]], Usage | None]:
 
 def _fit(request: InnerRequest, model: str) -> tuple[InnerRequest, tuple[str, ...]]:
     found = _NAME.search(model)
-    thinking, lost = request.thinking, dict[str, None]()
-    if found is None or thinking == Thinking():
+    if found is None:
         return request, ()
     version = _NEWEST if found[1] is None else (int(found[1]), int(found[2] or 0))
+    lost: dict[str, None] = {}
+    sampling, output = request.sampling, request.output_format
+    if version >= _NO_PENALTY and (sampling.presence_penalty is not None or sampling.frequency_penalty is not None):
+        given = {"presence_penalty": sampling.presence_penalty, "frequency_penalty": sampling.frequency_penalty}
+        lost |= {name: None for name, value in given.items() if value}
+        request = replace(request, sampling=replace(sampling, presence_penalty=None, frequency_penalty=None))
+    if version < _BY_LEVEL and request.tools and output is not None and output.kind != "text":
+        lost["output_format"] = None
+        request = replace(request, output_format=None)
+    if request.thinking != Thinking():
+        request = replace(request, thinking=_fit_thinking(request.thinking, model, version, lost))
+    return request, tuple(lost)
+
+
+def _fit_thinking(thinking: Thinking, model: str, version: tuple[int, int], lost: dict[str, None]) -> Thinking:
     said = "effort" if thinking.effort is not None else "thinking_budget"
     off = thinking.budget == 0 or (thinking.budget is None and thinking.effort == "none")
     if version < _BY_BUDGET:
         if not off and (thinking.effort is not None or thinking.budget is not None):
             lost[said] = None
-        thinking = Thinking()
-    elif version < _BY_LEVEL:
-        thinking = _by_budget(thinking, model, off, lost)
-    elif off or thinking.effort == "minimal":
+        return Thinking()
+    if version < _BY_LEVEL:
+        return _by_budget(thinking, model, off, lost)
+    if off or thinking.effort == "minimal":
         minimal = "lite" in model or ("flash" in model and version <= _LAST_MINIMAL)
         if off or not minimal:
             lost[said] = None
-        thinking = Thinking("minimal" if minimal else "low", None, thinking.shown)
-    return replace(request, thinking=thinking), tuple(lost)
+        return Thinking("minimal" if minimal else "low", None, thinking.shown)
+    return thinking
 
 
 def _by_budget(thinking: Thinking, model: str, off: bool, lost: dict[str, None]) -> Thinking:

@@ -1,4 +1,4 @@
-"""How each model of a vendor is asked to think, where what a client asked in other words must be said in its own."""
+"""How each model of a vendor is asked to think, and what it refuses, where a request is translated for it."""
 
 from typing import Any, Final
 
@@ -157,6 +157,27 @@ async def test_a_budget_is_brought_to_what_the_gemini_model_takes(
     body, reply = await _asked_of(gemini.ROW, model, asked("messages", thinking=thinking, max_tokens=32000))
     assert body["generationConfig"].get("thinkingConfig") == said
     assert set(reply.dropped) == lost
+
+
+@pytest.mark.parametrize(
+    ("model", "kept"), [("gemini-2.0-flash", True), ("gemini-2.5-pro", False), ("gemini-3.8-flash", False)]
+)
+async def test_gemini_models_that_know_no_penalties_are_told_none(model: str, kept: bool) -> None:
+    body, reply = await _asked_of(gemini.ROW, model, chat(presence_penalty=0.5, frequency_penalty=0))
+    config = body.get("generationConfig", {})
+    assert config.get("presencePenalty") == (0.5 if kept else None)
+    assert set(reply.dropped) == (set() if kept else {"presence_penalty"})
+
+
+@pytest.mark.parametrize(("model", "bound"), [("gemini-2.5-flash", False), ("gemini-3-flash-preview", True)])
+async def test_gemini_models_that_cannot_call_and_be_bound_are_not_bound(model: str, bound: bool) -> None:
+    tools = msgspec.json.decode(asked("chat.completions", tools=True).fields["tools"])
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+    body, reply = await _asked_of(gemini.ROW, model, chat(tools=tools, response_format=form))
+    assert ("responseMimeType" in body.get("generationConfig", {})) == bound
+    assert set(reply.dropped) == (set() if bound else {"response_format"})
+    plain, _ = await _asked_of(gemini.ROW, model, chat(response_format=form))
+    assert plain["generationConfig"]["responseMimeType"] == "application/json"
 
 
 async def test_a_request_that_passes_is_not_touched() -> None:
