@@ -13,6 +13,10 @@ async def large(exchange: Exchange) -> None:
     exchange.respond(200, b"content-type: text/plain\r\n", bytes(SIZE))
 
 
+async def small(exchange: Exchange) -> None:
+    exchange.respond(200, b"content-type: text/plain\r\n", exchange.body)
+
+
 async def asked(at: Doorway) -> Client:
     at.door.add("/large", {b"GET": Route("large", large, authenticated=False)})
     client = await at.client()
@@ -61,4 +65,18 @@ async def test_a_client_that_does_not_read_the_last_answer_is_cut_off() -> None:
         assert at.connections
         at.later(67)
         await until(lambda: not at.connections)
+        await client.leave()
+
+
+async def test_a_request_that_is_still_coming_when_the_house_shuts_down_is_told_that_it_is_the_last() -> None:
+    async with doorway() as at:
+        at.door.add("/small", {b"POST": Route("small", small, authenticated=False)})
+        client = await at.client()
+        client.send(b"POST /small HTTP/1.1\r\nhost: house\r\ncontent-length: 2\r\n\r\na")
+        await until(lambda: at.connections and at.line.reading is not None)
+        at.line.shutdown()
+        client.send(b"b")
+        status, headers, body = await client.answer()
+        assert (status, headers["connection"], body) == (200, "close", b"ab")
+        assert await client.ended()
         await client.leave()

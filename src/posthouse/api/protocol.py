@@ -250,9 +250,10 @@ class ServerProtocol(Line):
     def shutdown(self) -> None:
         """No new work: close when idle, else after the answer under way."""
         self.draining = True
-        if self.current is not None:
-            self.current.keep_alive = False
-        elif self.reading is None and self.transport is not None:
+        for exchange in (self.current, self.reading):
+            if exchange is not None:
+                exchange.keep_alive = False
+        if self.current is None and self.reading is None and self.transport is not None:
             self.close(self.transport)
 
     def sweep(self, now: float) -> None:
