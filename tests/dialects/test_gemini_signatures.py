@@ -202,6 +202,14 @@ def test_contents_without_sealed_state_pass_as_they_are() -> None:
 
 
 @pytest.mark.req("GEM-STATE-005")
+def test_a_content_or_a_part_that_stands_alone_is_opened_too() -> None:
+    part = {"text": "a", "thoughtSignature": sealed(OWN)}
+    opened = [{"role": "model", "parts": [{"text": "a", "thoughtSignature": "b3du"}]}]
+    assert _passed({"role": "model", "parts": [part]}) == opened
+    assert _passed([{"role": "model", "parts": part}]) == opened
+
+
+@pytest.mark.req("GEM-STATE-005")
 @pytest.mark.parametrize("name", ["thoughtSignature", "thought_signature"])
 def test_sealed_state_is_opened_for_its_maker_and_taken_out_for_others(name: str) -> None:
     contents = [

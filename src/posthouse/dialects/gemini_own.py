@@ -16,22 +16,22 @@ from posthouse.dialects.gemini_contents import sign_current_turn
 from posthouse.dialects.gemini_fields import ERRORS, Json
 from posthouse.dialects.gemini_parts import may_hold_sealed, unsealed
 
-_decode_contents: Final = Decoder(list[dict[str, Raw]]).decode
-_decode_parts: Final = Decoder(list[dict[str, Raw]]).decode
+_decode: Final = Decoder(list[dict[str, Raw]] | dict[str, Raw]).decode
 _SIGNATURE: Final = ("thoughtSignature", "thought_signature")
 
 
 def own_contents(raw: Raw, maker: Maker) -> Raw:
     """The member `contents` as it goes to `maker`; the same object where nothing in it is sealed, or where it is not
     what it should be, which the provider will say."""
-    if not may_hold_sealed(bytes(raw)):
+    body = bytes(raw)
+    if not may_hold_sealed(body) or b'"parts"' not in body:
         return raw
     try:
-        contents: list[Json] = [dict(content) for content in _decode_contents(raw)]
+        contents: list[Json] = [dict(content) for content in _objects(raw)]
         for content in contents:
             role: Any = msgspec.json.decode(content.get("role", Raw(b'"user"')))
             content["role"] = role
-            content["parts"] = [_own(part, maker) for part in _decode_parts(content.get("parts", Raw(b"[]")))]
+            content["parts"] = [_own(part, maker) for part in _objects(content.get("parts", Raw(b"[]")))]
     except ERRORS:
         return raw
     for content in contents:
@@ -39,6 +39,12 @@ def own_contents(raw: Raw, maker: Maker) -> Raw:
         content["parts"] = kept or [{"text": ""}]
     sign_current_turn(contents)
     return Raw(msgspec.json.encode(contents))
+
+
+def _objects(raw: Raw) -> list[dict[str, Raw]]:
+    """An array of objects; a single one counts as an array of one, as it does where it is translated."""
+    found = _decode(raw)
+    return [found] if isinstance(found, dict) else found
 
 
 def _own(part: dict[str, Raw], maker: Maker) -> Json:
