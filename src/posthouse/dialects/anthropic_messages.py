@@ -3,7 +3,7 @@
 anthropic_head      the hot door of a request; counting tokens
 anthropic_request   a client's request to the inner form, with the blocks of its messages in anthropic_blocks
 anthropic_body      the inner form to a provider's body, with its messages in anthropic_turns, their blocks in
-                    anthropic_parts, JSON schemas in anthropic_schema
+                    anthropic_parts, JSON schemas in anthropic_schema; pairing brings results to their calls
 anthropic_whole     whole answers; anthropic_usage: usage and stop reasons
 anthropic_decoder   a provider's stream; anthropic_encoder: a client's
 anthropic_own       a client's request that passes, without what the house had sealed

@@ -2,7 +2,8 @@
 
 gemini_head        the hot door of a request, and counting tokens
 gemini_own         what a request that passes to a provider must not take along
-gemini_request     requests, whole; gemini_contents, gemini_parts, gemini_schema: what they are made of
+gemini_request     requests, whole; gemini_contents, gemini_parts, gemini_schema: what they are made of; pairing brings
+                   results to their calls
 gemini_response    whole answers; gemini_stream: streams; gemini_array: a stream as one JSON array
 gemini_usage       usageMetadata; gemini_errors: error bodies
 gemini_defaults    parameters that are set where a request lacks them
