@@ -97,13 +97,31 @@ def turned_back(response: InnerResponse, customs: frozenset[str]) -> InnerRespon
     return replace(response, choices=choices)
 
 
+class _Held:
+    """What a call is called with, as far as it has come; `tried`: its length when it was not whole yet."""
+
+    __slots__ = ("pieces", "size", "tried")
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.size = 0
+        self.tried = 0
+
+    def is_whole(self) -> bool:
+        """Told seldom and cheaply, since text may come by turns with a long call: no is also said too often."""
+        if not self.pieces or self.size < 2 * self.tried or not self.pieces[-1].rstrip().endswith("}"):
+            return False
+        self.tried = self.size
+        return _is_whole("".join(self.pieces))
+
+
 class CustomCalls:
     """The same for a stream: the arguments of such a call are held back until it is whole. Calls of one choice may come
     by turns."""
 
     def __init__(self, names: frozenset[str]) -> None:
         self._names = names
-        self._open: dict[tuple[int, int], list[str]] = {}  # (choice, call) -> pieces of its arguments
+        self._open: dict[tuple[int, int], _Held] = {}  # (choice, call)
         self._closed: set[tuple[int, int]] = set()
         self._size = 0
 
@@ -119,19 +137,20 @@ class CustomCalls:
             if isinstance(event, ToolCallStarted) and event.kind == "function" and event.name in self._names:
                 if len(self._open) + len(self._closed) >= MAX_CALLS:
                     raise DialectError("an answer calls too many tools")
-                self._open[event.choice, event.call] = []
+                self._open[event.choice, event.call] = _Held()
                 event = replace(event, kind="custom")
             out.append(event)
         return out
 
     def _argue(self, event: ToolCallDelta, out: list[Event]) -> None:
         place = (event.choice, event.call)
-        pieces = self._open.get(place)
-        if pieces is not None:
+        held = self._open.get(place)
+        if held is not None:
             self._size += len(event.arguments)
             if self._size > MAX_INPUT:
                 raise DialectError("a call of a tool is too large")
-            pieces.append(event.arguments)
+            held.pieces.append(event.arguments)
+            held.size += len(event.arguments)
         elif place not in self._closed:
             out.append(event)
 
@@ -140,12 +159,10 @@ class CustomCalls:
         open longer comes by turns)."""
         places = [place for place in self._open if place[0] == choice]
         for place in places if all_of_them else places[-1:]:
-            pieces = self._open[place]
-            if not all_of_them and not (pieces and pieces[-1].rstrip().endswith("}")):
-                continue  # told cheaply, since text may come by turns with a long call
-            arguments = "".join(pieces)
-            if not all_of_them and not _is_whole(arguments):
+            held = self._open[place]
+            if not all_of_them and not held.is_whole():
                 continue
+            arguments = "".join(held.pieces)
             del self._open[place]
             self._closed.add(place)
             self._size -= len(arguments)
