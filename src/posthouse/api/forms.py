@@ -13,6 +13,7 @@ import msgspec
 from posthouse.api.asking import PLAIN, Asker, Manner
 from posthouse.api.exchange import Exchange
 from posthouse.api.uploads import FormUpload, read_all
+from posthouse.api.usual import usual_model, with_model
 from posthouse.core.requests import ModelRequest, Operation
 from posthouse.dialects import openai_media_forms as forms
 from posthouse.dialects.beside import is_json
@@ -20,6 +21,7 @@ from posthouse.dialects.fields import model_of, name_model
 
 # The model where the path names it; empty where the form does.
 FormHandler = Callable[[Exchange, str], Awaitable[None]]
+Decode = Callable[[str, forms.Said, FormUpload], ModelRequest]
 # Nothing is said while a client is still sending: the status of the answer is open until then.
 _SENDING: Final = Manner(beats=False)
 _encode: Final = msgspec.json.Encoder().encode
@@ -41,19 +43,21 @@ class Forms:
     async def edit(self, exchange: Exchange, model: str) -> None:
         if is_json(exchange.headers.get(b"content-type", b"")):
             body = await read_all(exchange)
-            await self._asker.ask(exchange, forms.decode_edit(name_model(body, model) if model else body))
+            body = name_model(body, model) if model else with_model(self._asker, exchange, "images.edits", body)
+            await self._asker.ask(exchange, forms.decode_edit(body))
             return
-        await self._drawing(exchange, model, forms.edit_request)
+        await self._drawing(exchange, model, "images.edits", forms.edit_request)
 
     async def vary(self, exchange: Exchange, model: str) -> None:
-        await self._drawing(exchange, model, forms.variation_request)
+        await self._drawing(exchange, model, "images.variations", forms.variation_request)
 
-    async def _drawing(
-        self, exchange: Exchange, model: str, decode: Callable[[str, forms.Said, FormUpload], ModelRequest]
-    ) -> None:
-        with await self._begun(exchange, model) as upload:
+    async def _drawing(self, exchange: Exchange, model: str, operation: Operation, decode: Decode) -> None:
+        with await FormUpload.begin_named(exchange, self._most) as upload:
             await upload.whole()
-            request = decode(_checked(model or upload.model), upload.scan, upload)
+            named = model or upload.field("model")
+            if named is None:
+                named = usual_model(self._asker, exchange, operation)
+            request = decode(_checked(named), upload.scan, upload)
             request.body_size = upload.kept
             await self._asker.ask(exchange, request)
 
