@@ -31,7 +31,7 @@ ROUTES: Final[Sequence[Billable]] = (
 )
 CASES: Final = [case for route in ROUTES for case in cases_of(route)]
 # Where the routes are, and what else takes a POST there: what costs nothing, and what leads to the same routes.
-BASES: Final = ("/v1", "", "/openai/v1", "/anthropic/v1")
+BASES: Final = ("/v1", "", "/openai/v1", "/openai", "/anthropic/v1")
 FREE: Final = ("/input_tokens", "/count_tokens")
 NAMING: Final = {"/openai/deployments/*", "/v1/engines/*", "/engines/*", "/v1/models/*"}
 COUNTS: Final = [name for name in Usage.__struct_fields__ if isinstance(getattr(NO_USAGE, name), int)]

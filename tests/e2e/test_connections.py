@@ -10,12 +10,13 @@ from tests.e2e.house import ADMIN_KEY, Place, RunningHouse, place
 from tests.e2e.upstream import Visit
 from tests.e2e.wire import Response, payloads
 
-SMALL: Final = "timeout = { connect = 1, first_byte = 0.3, idle = 0.3, total = 2 }"
+SMALL: Final = "timeout = { connect = 1, first_byte = 0.3, idle = 0.3, total = 1 }"
 
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with place(tmp_path_factory.mktemp("house"), more=SMALL) as made:
+    # Two attempts are enough to see that each is given up.
+    with place(tmp_path_factory.mktemp("house"), environ={"POSTHOUSE_ROUTING_MAX_ATTEMPTS": "2"}, more=SMALL) as made:
         yield made
         made.house.verified()
 

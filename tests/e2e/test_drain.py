@@ -110,7 +110,7 @@ def test_a_stream_that_outlasts_the_drain_ends_with_an_error_event_and_is_settle
 ) -> None:
     gate = upstream.gate()
     upstream.scripts["m"] = held(gate, [chunk({"content": "Hello"})])
-    with process(tmp_path, config, {"POSTHOUSE_SERVER_DRAIN_TIMEOUT": "1"}) as house:
+    with process(tmp_path, config, {"POSTHOUSE_SERVER_DRAIN_TIMEOUT": "0.3"}) as house:
         with house.wire() as stream, house.wire() as array:
             stream.send(request(CHAT, asked(stream=True), ADMIN_KEY))
             _, headers = stream.head()

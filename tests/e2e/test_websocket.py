@@ -360,7 +360,7 @@ def test_an_answer_that_outlasts_the_drain_ends_with_an_error_and_is_settled(
     tmp_path: Path, upstream: Upstream
 ) -> None:
     upstream.scripts["m"] = endless([])
-    environ = {"POSTHOUSE_SERVER_DRAIN_TIMEOUT": "1"}
+    environ = {"POSTHOUSE_SERVER_DRAIN_TIMEOUT": "0.3"}
     with process(tmp_path, provider(upstream.base_url) + PRICE, environ) as house:
         with opened(house.port) as client:
             ask(client)
