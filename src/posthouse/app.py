@@ -279,7 +279,7 @@ class Posthouse:
             try:
                 await self.catalog.refresh()
                 self.pricing.clear()
-                self.router.forget(frozenset(c.deployment.id for c in self.catalog.deployments()))
+                self.router.forget(self.catalog.places())
             except Exception:  # the top of a task: what one provider's list holds must not end it
                 logger.exception("the catalog could not be renewed")
             seconds = self.configuration.loaded.settings.routing.models_refresh

@@ -107,7 +107,7 @@ def test_a_stream_that_passes_without_usage_is_counted_and_shown_to_who_asked(
     answer = ask(native, stream=True, stream_options={"include_usage": wish})
     record = native.house.stored(answer.headers["x-request-id"]).record
     assert record["usage_source"] == "estimated"
-    found = [json.loads(data) if data != "[DONE]" else data for data in payloads_of(answer)]
+    found: list[Any] = [json.loads(data) if data != "[DONE]" else data for data in payloads_of(answer)]
     assert found[:3] == said
     assert found[3 + wish :] == last
     if wish:

@@ -1,6 +1,7 @@
 """A provider's own interface, as it is, behind the keys of the house: what passes, what does not, who may."""
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -18,10 +19,16 @@ SECOND: Final = 'passthrough = true\nheaders = { "x-team" = "blue" }\n'
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with Upstream() as upstream:
+    with Upstream() as upstream, socket.socket() as unused:
         config = provider(upstream.base_url, '"m"', SECOND) + provider(upstream.base_url, '"c"', name="closed") + PRICE
         several = provider(upstream.base_url, '"s"', "passthrough = true", name="several")
         config += several.replace('credential = "upstream-credential-1"', 'credentials = ["first-1", "second-2"]')
+        config += several.replace('"several"', '"limited"').replace(
+            'credential = "upstream-credential-1"', 'credentials = ["first-1", "second-2"]'
+        )
+        unused.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        dead = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+        config += provider(dead, '"d"', "passthrough = true", name="dead")
         environ = {"POSTHOUSE_SERVER_BODY_LIMIT": str(64 << 20)}
         with running(tmp_path_factory.mktemp("house"), config, environ) as house:
             yield Place(house, upstream)
@@ -258,6 +265,78 @@ def test_the_first_of_several_credentials_is_used(here: Place) -> None:
         for _ in range(3):
             assert wire.ask("/providers/several/files", b"", ADMIN_KEY, "GET").status == 200
     assert {visit.headers["authorization"] for visit in here.upstream.visits} == {"Bearer first-1"}
+
+
+@pytest.mark.req("PASS-013")
+def test_a_credential_that_is_limited_is_not_used_until_its_time(here: Place) -> None:
+    async def script(visit: Visit) -> None:
+        if visit.headers["authorization"] == "Bearer first-1":
+            await visit.whole({"error": {"message": "Not now, first-1."}}, 429, "retry-after: 600\r\n")
+        else:
+            await visit.whole({"data": []})
+
+    here.upstream.scripts["*"] = script
+    with here.house.wire() as wire:
+        answers_ = [wire.ask("/providers/limited/files", b"", ADMIN_KEY, "GET") for _ in range(3)]
+    # The refusal is the client's to hear, and is not asked again by us; from then on the second one serves.
+    assert [answer.status for answer in answers_] == [429, 200, 200]
+    assert answers_[0].json["error"]["message"] == "Not now, [credential]."
+    used = [visit.headers["authorization"] for visit in here.upstream.visits]
+    assert used == ["Bearer first-1", "Bearer second-2", "Bearer second-2"]
+
+
+@pytest.mark.req("PASS-014")
+@pytest.mark.parametrize("body", [b"", b"x" * 100_000])
+def test_only_a_connection_that_could_not_be_made_is_made_again(here: Place, body: bytes) -> None:
+    kind = "content-type: text/plain\r\n"
+    with here.house.wire() as wire:
+        answer = wire.ask("/providers/dead/files", body, ADMIN_KEY, "POST", kind)
+    assert (answer.status, answer.error["type"]) == (502, "upstream_error")
+    record = here.house.stored(answer.headers["x-request-id"]).record
+    assert (record["attempts"], record["cost"], record["ended_by"]) == (4, None, "upstream")
+    assert [one["kind"] for one in json.loads(record["attempts_detail"])] == ["connect"] * 4
+
+    async def breaks(visit: Visit) -> None:
+        visit.reset()
+
+    assert ask(here, "files", method="GET").status == 200  # its connection could serve again
+    here.upstream.forget()
+    here.upstream.scripts["*"] = breaks
+    answer = ask(here, "files", body, extra=kind)
+    assert (answer.status, len(here.upstream.visits)) == (502, 1)
+
+
+PLAINLY: Final = [
+    ("v1/messages", "messages"),
+    ("messages", "messages"),
+    ("v1/messages/count_tokens", "messages"),
+    ("anthropic/v1/messages/batches/b1", "messages"),
+    ("models/m:generateContent", "generate_content"),
+    ("v1beta/tunedModels/m:streamGenerateContent", "generate_content"),
+    ("v1beta/models/m:embedContent", "generate_content"),
+    ("chat/completions", ""),
+    ("v1/threads/t1/messages", ""),
+    ("models/ft:gpt-4o:org::id", ""),
+    ("v1/messagesx", ""),
+    ("files", ""),
+]
+
+
+@pytest.mark.req("PASS-015")
+@pytest.mark.parametrize(("path", "dialect"), PLAINLY)
+@pytest.mark.parametrize("name", ["main", "closed"])
+def test_an_error_of_ours_is_said_as_the_path_plainly_wants_it(here: Place, path: str, dialect: str, name: str) -> None:
+    with here.house.wire() as wire:
+        answer = wire.ask(f"/providers/{name}/{path}?key=x", b"{}", ADMIN_KEY)
+    assert answer.status == (400 if name == "main" else 404)
+    body = answer.json
+    if dialect == "messages":
+        assert (body["type"], set(body["error"]) >= {"type", "message"}) == ("error", True)
+        assert answer.headers["request-id"] == answer.headers["x-request-id"]
+    elif dialect == "generate_content":
+        assert body["error"]["status"] == ("INVALID_ARGUMENT" if name == "main" else "NOT_FOUND")
+    else:
+        assert answer.error["code"] == ("invalid_value" if name == "main" else "provider_not_open")
 
 
 # --- bodies on their way ---------------------------------------------------------------------------------------------

@@ -139,7 +139,8 @@ def test_a_budget_pays_for_no_call_whose_price_is_unsure(
     here: Place, account: str, path: str, body: bytes | dict[str, Any]
 ) -> None:
     answer = ask(here, f"{account}/{path}", body, key_with(here, "100"))
-    assert (answer.status, answer.error["code"]) == (403, "model_unpriced")
+    record = here.house.stored(answer.headers["x-request-id"]).record
+    assert (answer.status, record["error_code"]) == (403, "model_unpriced")
     assert here.upstream.visits == []
 
 

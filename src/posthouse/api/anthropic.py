@@ -20,6 +20,7 @@ def _lines(request_id: str) -> bytes:
 
 
 _MANNER: Final = Manner(lines=_lines)
+SHAPE: Final = shape_of(anthropic_messages.CODEC, _lines)
 
 
 class AnthropicFace:
@@ -31,13 +32,12 @@ class AnthropicFace:
 
     def mount(self) -> None:
         messages, count = Route("messages", self.messages), Route("messages.count_tokens", self.count_tokens)
-        shape = shape_of(anthropic_messages.CODEC, _lines)
         for base in BASES:
             self._door.add(f"{base}/messages", {b"POST": messages})
             self._door.add(f"{base}/messages/count_tokens", {b"POST": count})
-            self._door.add_shape(f"{base}/messages", shape)
-            self._door.add_shape(f"{base}/models", shape, VERSION)
-        self._door.add_shape("/anthropic/", shape)
+            self._door.add_shape(f"{base}/messages", SHAPE)
+            self._door.add_shape(f"{base}/models", SHAPE, VERSION)
+        self._door.add_shape("/anthropic/", SHAPE)
 
     async def messages(self, exchange: Exchange) -> None:
         request = self._asker.heeded(exchange, anthropic_messages.decode_open_head(exchange.body))

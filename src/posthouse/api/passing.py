@@ -1,21 +1,27 @@
 """`/providers/{name}/...`: the rest of a vendor's interface, as it is.
 
 The bytes stream both ways, but for requests whose price stands in their body: those are read first, on disk where they
-are long. Above: nothing. Below: `gateway.raw`.
+are long. An error of ours is said as the path below the provider's name plainly wants it, else as OpenAI says it.
+
+Above: nothing. Below: `gateway.raw`.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Mapping
 from typing import Final
 
 import msgspec
 
+from posthouse.api.anthropic import SHAPE as MESSAGES
 from posthouse.api.exchange import Exchange, Route
 from posthouse.api.server import FrontDoor
+from posthouse.api.shapes import shape_of
 from posthouse.api.uploads import Spool, length_of, passing_body
 from posthouse.billing.rough import RoughCount
 from posthouse.core.errors import InvalidRequest, PosthouseError
 from posthouse.core.requests import Operation
+from posthouse.dialects import gemini
 from posthouse.dialects.beside import is_json
 from posthouse.dialects.fields import MAX_MODEL_NAME, MAX_TOKENS
 from posthouse.dialects.json_scan import MemberScan
@@ -25,6 +31,10 @@ from posthouse.upstream.model import BodyStream
 
 METHODS: Final = (b"GET", b"POST", b"PUT", b"PATCH", b"DELETE")
 PREFIX: Final = "/providers/"
+# Elsewhere, as in `threads/ID/messages`, other dialects have paths that end so.
+_MESSAGES: Final = re.compile(r"/providers/[^/]*/(?:(?:.*/)?v1/)?messages(?:/.*)?")
+_VERBS: Final = "generateContent|streamGenerateContent|countTokens|embedContent|batchEmbedContents|batchGenerateContent"
+_GENERATES: Final = re.compile(rf"/providers/[^/]*/.*[^/]:(?:{_VERBS})")
 _LOOK: Final = 64 << 10  # bytes in which the model of any other request is looked for
 _PIECE: Final = 64 << 10
 _LONGEST: Final = 64 << 10
@@ -45,6 +55,8 @@ class PassingFace:
         self._raw = raw
 
     def mount(self) -> None:
+        self._door.add_inner_shape(_MESSAGES, MESSAGES)
+        self._door.add_inner_shape(_GENERATES, shape_of(gemini.CODEC))
         self._door.add_prefix(PREFIX, dict.fromkeys(METHODS, Route("passthrough", self.handle, streams_body=True)))
 
     async def handle(self, exchange: Exchange) -> None:

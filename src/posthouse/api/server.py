@@ -6,6 +6,7 @@ becomes HTTP.
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Mapping
 from email.utils import formatdate
@@ -87,6 +88,7 @@ class FrontDoor:
         self._paths: dict[str, dict[bytes, Route]] = {}
         self._prefixes: list[tuple[str, dict[bytes, Route]]] = []
         self._shapes: list[tuple[str, bytes | None, bytes | None, Shape]] = []
+        self._inner_shapes: list[tuple[re.Pattern[str], Shape]] = []
         self._query_keys: tuple[str, ...] = ()
         self.tick()
 
@@ -110,6 +112,10 @@ class FrontDoor:
         clients that send one of this name, with `method`, only where it is this one. The first added that fits stands;
         OpenAI's where none does."""
         self._shapes.append((prefix, header, method, shape))
+
+    def add_inner_shape(self, pattern: re.Pattern[str], shape: Shape) -> None:
+        """The same for paths that are wholly so: some prefixes have no one dialect."""
+        self._inner_shapes.append((pattern, shape))
 
     def paths(self) -> list[str]:
         return sorted([*self._paths, *(prefix + "*" for prefix, _ in self._prefixes)])
@@ -184,7 +190,7 @@ class FrontDoor:
                 and method in (None, exchange.method)
             ):
                 return shape
-        return OPENAI
+        return next((shape for pattern, shape in self._inner_shapes if pattern.fullmatch(path)), OPENAI)
 
     def common_head(self, exchange: Exchange) -> bytes:
         """Lines that every response carries."""

@@ -166,7 +166,7 @@ class UpstreamFailure(PosthouseError):
     """What a provider did instead of answering. `message` is already scrubbed of its hosts, paths and credentials.
 
     `retry_after` is the provider's own wish in seconds, None where it said nothing. `upstream_status` is what it sent,
-    None where nothing came.
+    None where nothing came. `unsent`: there was no connection to it, so that it cannot have heard of the request.
     """
 
     def __init__(
@@ -184,6 +184,7 @@ class UpstreamFailure(PosthouseError):
         self.type = _TYPE_OF_KIND.get(kind, "upstream_error")
         self.retry_after = retry_after
         self.upstream_status: int | None = None
+        self.unsent = False
 
     def headers(self) -> list[tuple[str, str]]:
         if self.kind == "rate" and self.retry_after is not None:

@@ -147,8 +147,10 @@ def routing_options(routing: RoutingSettings) -> RoutingOptions:
 
 
 def _deployments_of(catalog: Catalog, offers: list[Offer]) -> frozenset[str]:
+    """Those of these accounts, and the accounts themselves, by whose names is known what just passes."""
     names = {offer.account.name for offer in offers}
-    return frozenset(one.deployment.id for one in catalog.deployments() if one.deployment.account.name in names)
+    known = {one.deployment.id for one in catalog.deployments() if one.deployment.account.name in names}
+    return frozenset(known | names)
 
 
 def is_hot(key: str) -> bool:

@@ -2,7 +2,7 @@
 
     admit    the account is open, the key may, the limits allow it
     hold     the most it can cost, where that can be known; see PASS in docs/billing.md
-    send     once: what to do about a failure is the client's to decide here
+    send     once, by the first credential that is of use: what to do about a failure is the client's to decide here
     watch    its bytes pass; usage is observed beside them
     settle   by what was told or counted; what the provider refused costs nothing
 
@@ -26,12 +26,13 @@ from posthouse.core.usage import NO_USAGE, Usage, UsageSource
 from posthouse.dialects.beside import Beside
 from posthouse.dialects.codecs import CODECS
 from posthouse.gateway.admission import GatewayParts
+from posthouse.gateway.below import Sender
 from posthouse.gateway.model import Call, GatewayOptions
 from posthouse.gateway.passage import Outcome, Passage
 from posthouse.gateway.pricing import UNNAMED
 from posthouse.limits.model import LimitReached
 from posthouse.providers.model import Deployment
-from posthouse.providers.passing import Parcel, head_below, request_below
+from posthouse.providers.passing import Parcel, head_below
 from posthouse.providers.reply import content_type
 from posthouse.routing.model import Candidate, Offer
 from posthouse.storage.rows import EndedBy
@@ -91,6 +92,7 @@ class RawDoor:
         self._catalog = parts.router.catalog
         self._journal = parts.ledgers.journal
         self._telemetry = parts.ledgers.telemetry
+        self._sender = Sender(parts.router, self._telemetry)
         self._default_output = options.default_output
         self._finishing: set[asyncio.Task[None]] = set()
 
@@ -107,7 +109,7 @@ class RawDoor:
         try:
             offer = self._offer(call.account, call.caller)
             self._admit(passage, offer, asked)
-            response = await self._send(passage, offer, call)
+            response = await self._sender.send(passage, call.parcel, asked.endpoint)
             try:
                 if response.status >= 400:
                     return await self._refused(passage, response)
@@ -201,25 +203,7 @@ class RawDoor:
         found = self._catalog.candidates(f"{offer.account.name}/{model}")
         return found[0].deployment.model if found and found[0].deployment.upstream_model == model else None
 
-    # The attempt
-
-    async def _send(self, passage: Passage, offer: Offer, call: RawCall) -> UpstreamResponse:
-        """One attempt, with the first of the account's credentials: what the provider keeps must be found again."""
-        loop = asyncio.get_running_loop()
-        trace = passage.trace
-        began = loop.time()
-        trace.attempts = 1
-        trace.asking = True
-        deadline = began + self._parts.router.options.deadline
-        try:
-            response = await offer.transport.send(request_below(offer.account, call.parcel, deadline))
-        except UpstreamFailure as failure:
-            self._telemetry.attempt(offer.account.name, failure.kind)
-            raise
-        passage.first_at = loop.time()
-        trace.spent += passage.first_at - began
-        self._telemetry.attempt(offer.account.name, "ok" if response.status < 400 else "refused")
-        return response
+    # The answer
 
     async def _refused(self, passage: Passage, response: UpstreamResponse) -> RawAnswer:
         """The provider's error, in its own words, but for our credential where it repeats that."""
@@ -232,14 +216,13 @@ class RawDoor:
             raise
         finally:
             response.close()
+        self._sender.refused(passage, response, body)
         secret = candidate.deployment.account.credential
         if secret:
             body = body.replace(secret.encode(), b"[credential]")
         passage.release(Outcome(status=response.status, error="provider_refused", ended_by="upstream"))
         self._journal.flush()
         return RawAnswer(response.status, self._head(passage, response), body)
-
-    # The answer
 
     async def _watch(
         self, passage: Passage, call: RawCall, response: UpstreamResponse, beside: Beside

@@ -143,8 +143,8 @@ def request_below(account: ProviderAccount, parcel: Parcel, deadline: float) -> 
     """`deadline` is the loop's time at which everything must be over."""
     origin, target = address_below(account, f"{parcel.rest}?{parcel.query}" if parcel.query else parcel.rest)
     stream = parcel.body
-    if stream is None and parcel.method in (b"PUT", b"PATCH"):
-        stream = BodyStream(_nothing(), 0)  # the length of nothing is said too
+    if stream is None and parcel.method in (b"POST", b"PUT", b"PATCH"):
+        stream = BodyStream(_nothing(), 0)  # the length of nothing is said too, and it is never sent twice
     return UpstreamRequest(
         pool=account.name,
         origin=origin,

@@ -40,6 +40,7 @@ class Catalog:
         self._found: dict[str, tuple[ModelName, ...]] = {}
         self.problems: dict[str, str] = {}  # account -> why its list could not be had
         self._models: dict[str, tuple[Candidate, ...]] = {}
+        self._below: dict[str, tuple[Candidate, ...]] = {}
         self._listed: tuple[Listed, ...] = ()
         self._strategies: dict[str, Strategy] = {}
         self._first = asyncio.Event()
@@ -66,6 +67,11 @@ class Catalog:
     def candidates(self, model: str) -> tuple[Candidate, ...]:
         """By rank, fallbacks behind all others. Empty where the model is unknown."""
         return self._models.get(model, ())
+
+    def below(self, account: str) -> tuple[Candidate, ...]:
+        """An account whose whole interface is open, once for each credential; empty where there is none. These
+        candidates are of no model: their deployment is the account."""
+        return self._below.get(account, ())
 
     async def resolve(self, model: str) -> tuple[Candidate, ...]:
         """As `candidates`; waits for the first lists to come where the model is not known yet. Raises NotFound."""
@@ -101,6 +107,10 @@ class Catalog:
         """Every candidate once."""
         unique = {c.deployment.id: c for candidates in self._models.values() for c in candidates}
         return [unique[name] for name in sorted(unique)]
+
+    def places(self) -> frozenset[str]:
+        """The ids of all deployments, and of the accounts whose interface is open."""
+        return frozenset({*(one.deployment.id for one in self.deployments()), *self._below})
 
     @property
     def offers(self) -> tuple[Offer, ...]:
@@ -155,6 +165,7 @@ class Catalog:
         # One assignment each: a request under way sees the old catalog or the new one, never half of both.
         self._models = {name: tuple(sorted(found, key=_order)) for name, found in models.items() if found}
         self._listed = tuple(Listed(name, owners[name], self._created) for name in sorted(owners) if models.get(name))
+        self._below = {one.account.name: tuple(_accounts_of(one)) for one in self._offers if one.account.passthrough}
         self._strategies = {route.name: route.strategy for route in self._routes}
 
 
@@ -203,6 +214,14 @@ def candidates_of(offer: Offer, name: ModelName, *, sealing: bool = True) -> lis
     if not offer.others:
         return made
     return [replace(one, credential=number) for number, one in enumerate(made, 1)]
+
+
+def _accounts_of(offer: Offer) -> Iterable[Candidate]:
+    for number, one in enumerate(offer.each(), 1):
+        name = one.account.name
+        deployment = Deployment(id=name, account=one.account, model="", upstream_model="")
+        head = b"x-posthouse-deployment: %b\r\n" % name.encode()
+        yield Candidate(deployment, offer.transport, {}, (0, 0), 1.0, head, credential=number if offer.others else 0)
 
 
 def _candidate_of(offer: Offer, name: ModelName, *, sealing: bool) -> Candidate:

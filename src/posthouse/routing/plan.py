@@ -120,6 +120,27 @@ class Planner:
             trace.decision.order(ordered)
         return ordered
 
+    def below(self, account: str, served: Sequence[Candidate], operation: Operation, now: float) -> Candidate | None:
+        """By which credential an account is asked for something that just passes: the first that is of use, so always
+        the same one as long as it is. `served` is the deployment whose model is asked at the endpoint of `operation`,
+        where the house has one: what limits that, limits this. None where the account is not open any more."""
+        found = self._catalog.below(account)
+        if len(found) <= 1 or self._health.all_well:
+            return found[0] if found else None
+        troubles = {one.credential: self._trouble(one, operation, now) for one in served}
+
+        def order(one: Candidate) -> tuple[bool, float]:
+            own = self._trouble(one, "passthrough", now)
+            return max(own, troubles.get(one.credential, own))
+
+        return min(found, key=order)
+
+    def _trouble(self, candidate: Candidate, operation: Operation, now: float) -> tuple[bool, float]:
+        """Sorts credentials: those that cool behind those that do not, and behind these those that are limited, by
+        when that ends."""
+        health = self._health
+        return health.cooling(candidate, operation, now), health.limited_for(candidate, operation, now)
+
     def _by_strategy(
         self, own: list[Candidate], request: ModelRequest, now: float, trace: Trace, figures: dict[str, float]
     ) -> list[Candidate]:
@@ -190,7 +211,7 @@ class Planner:
         for head in heads:
             group = groups[head.deployment.id, head.after]
             if len(group) > 1:
-                group.sort(key=lambda one: (self._health.cooling(one, operation, now), self._turns.get(_turn(one), 0)))
+                group.sort(key=lambda one: (self._trouble(one, operation, now), self._turns.get(_turn(one), 0)))
                 self._turns[_turn(group[0])] = next(self._count)
             spread += group
         return spread

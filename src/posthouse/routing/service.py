@@ -51,7 +51,7 @@ class Router:
         return [(name, operation, self._cools(name, operation, now)) for name, operation in sorted(known)]
 
     def _cools(self, name: str, operation: Operation, now: float) -> bool:
-        found = self.catalog.candidates(name)
+        found = self.catalog.below(name) if operation == "passthrough" else self.catalog.candidates(name)
         return bool(found) and all(self.health.cooling(one, operation, now) for one in found)
 
     async def attempt(self, plan: Sequence[Candidate], request: ModelRequest, trace: Trace) -> Reply:
@@ -139,11 +139,16 @@ class Router:
         now = asyncio.get_running_loop().time()
         left.sort(key=lambda one: self.health.limited_for(one, operation, now))
         wish = self.health.limited_for(left[0], operation, now)
-        doubled: float = min(options.backoff * 2 ** (len(failures) - 1), options.backoff_max)
-        pause = max(doubled * self._random.uniform(0.5, 1.0), wish)
+        pause = max(self.backoff(len(failures)), wish)
         if wish > options.max_retry_after or now + pause >= deadline:
             raise telling(failures)
         await asyncio.sleep(pause)
+
+    def backoff(self, failures: int) -> float:
+        """Seconds to pause after so many failures of one request."""
+        options = self.options
+        doubled: float = min(options.backoff * 2 ** (failures - 1), options.backoff_max)
+        return doubled * self._random.uniform(0.5, 1.0)
 
     def _note(
         self, candidate: Candidate, request: ModelRequest, failure: UpstreamFailure, trace: Trace, began: float

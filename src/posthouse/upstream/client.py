@@ -78,10 +78,14 @@ class UpstreamClient:
         if now >= deadline:
             raise UpstreamFailure("timeout", _NO_TIME)
         head = pool.heads.write(request)
-        if request.stream is None:
-            connection = self._idle(pool, now) or await self._obtain(request, deadline)
-        else:
-            connection = await self._fresh(pool, request, deadline)
+        try:
+            if request.stream is None:
+                connection = self._idle(pool, now) or await self._obtain(request, deadline)
+            else:
+                connection = await self._fresh(pool, request, deadline)
+        except UpstreamFailure as failure:
+            failure.unsent = True
+            raise
         exchange = await self._exchange(connection, head, request, deadline)
         if exchange.stale and self._clock() - exchange.since < _CLOSE_RACE and not _taken(request):
             self._retried += 1

@@ -92,7 +92,8 @@ class UpstreamResponse(Protocol):
 
 
 class Transport(Protocol):
-    """Sends requests. send() returns when the head of the answer is in and raises UpstreamFailure where none comes."""
+    """Sends requests. send() returns when the head of the answer is in and raises UpstreamFailure where none comes;
+    `unsent` where nothing went out."""
 
     async def send(self, request: UpstreamRequest) -> UpstreamResponse: ...
 
