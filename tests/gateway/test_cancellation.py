@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from msgspec import Struct
@@ -33,6 +33,7 @@ WHOLE: Final = b'{"choices":[{"index":0,"message":{"role":"assistant","content":
 CALLER: Final = Caller(
     "key_1", "one", "acc_1", (Subject("key_1", "key", "one", Limits(concurrency=1), usd(1_000_000_000)),)
 )
+PRICE: Final[dict[str, Any]] = {"model": "m", "currency": "USD", "input": "1", "output": "1"}
 TURNS: Final = 30
 
 
@@ -75,7 +76,7 @@ def spine(counter: TokenCounter, *, fails: bool) -> Spine:
     """Two deployments; the first of them `fails`, or answers without telling what it took."""
     rig = Rig(Deployed("a", priority=1), Deployed("b"))
     journal, balances, telemetry = Journal(), Balances(), Telemetry()
-    prices = PriceBook([PriceSettings(model="m", currency="USD", input="1", output="1")])
+    prices = PriceBook([PriceSettings(**PRICE)])
     parts = GatewayParts(
         limiter=Limiter(),
         ledger=Ledger(journal, balances),
