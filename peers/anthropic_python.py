@@ -17,8 +17,7 @@ from peers.suite import CREDENTIAL, Suite, compare
 SUITE: Final = Suite(
     title="anthropic-sdk-python",
     package="anthropic",
-    parts=tuple((name, "") for name in ("test_messages.py", "test_models.py", "beta/test_messages.py"))
-    + (("beta/test_models.py", ""),),
+    parts=(("test_messages.py test_models.py beta/test_messages.py beta/test_models.py", ""),),
     key_line='api_key = "my-anthropic-api-key"',
     base="",
     # Posthouse counts by itself.

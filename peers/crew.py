@@ -6,6 +6,7 @@ Directly shows that a check is right; through Posthouse every check must hold at
 import json
 import os
 import subprocess
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,6 +38,7 @@ class Told(Struct):
     ended: bool = False
     complaint: str = ""
     reached: list[str] = []
+    seconds: float = 0.0
 
     @property
     def line(self) -> str:
@@ -44,7 +46,8 @@ class Told(Struct):
         left_out = f"; {len(self.skipped)} skipped" if self.skipped else ""
         wrong = f"; {len(self.failed)} FAILED" if self.failed else ""
         title = f"{self.client.title} {self.version}".strip()
-        return f"{title}: direct {self.passed[site.DIRECT]} passed, through Posthouse {through} passed{left_out}{wrong}"
+        direct = f"direct {self.passed[site.DIRECT]} passed"
+        return f"{title}: {direct}, through Posthouse {through} passed{left_out}{wrong}; {self.seconds:.1f} s"
 
     @property
     def problems(self) -> list[str]:
@@ -100,6 +103,7 @@ def _run(client: Client, node: Node | None, places: list[dict[str, Any]], folder
     told = Told(client, passed=Counter())
     command = _command(client) if node is None or client.environment != NODE else node.command(client.module)
     environ = site.environ(folder, json.dumps(places))
+    began = time.monotonic()
     try:
         done = subprocess.run(
             command, cwd=ROOT, env=environ, check=False, capture_output=True, text=True, timeout=PATIENCE
@@ -108,6 +112,7 @@ def _run(client: Client, node: Node | None, places: list[dict[str, Any]], folder
         told.reached = sorted({line for line in done.stderr.splitlines() if line.startswith(site.REACHED)})
     except subprocess.TimeoutExpired as expired:
         output, told.complaint = _text(expired.stdout), f"not done within {PATIENCE:.0f} s"
+    told.seconds = time.monotonic() - began
     for line in output.splitlines():
         _note(told, json.loads(line) if line.startswith("{") else {})
     return told
