@@ -184,3 +184,8 @@ DETAILS = st.none() | st.dictionaries(
 )
 def test_usage_reads_the_same_from_bytes_as_decoded(payload: object) -> None:
     assert usage_in(Raw(msgspec.json.encode(payload))) == usage_of(payload)
+
+
+@pytest.mark.parametrize("raw", [b"1e400", b'{"prompt_tokens":1e400,"completion_tokens":1}', b'"\\ud83d"', b"\xff"])
+def test_what_cannot_be_read_at_all_is_no_usage(raw: bytes) -> None:
+    assert usage_in(Raw(raw)) is None

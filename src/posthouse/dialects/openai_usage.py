@@ -102,7 +102,7 @@ def usage_in(raw: Raw) -> Usage | None:
     try:
         plain = _decode_plain(raw)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return usage_of(_decode_any(raw))
+        return _odd_usage_in(raw)
     into, out = plain.prompt_tokens_details, plain.completion_tokens_details
     if (
         plain.prompt_cache_hit_tokens
@@ -112,6 +112,14 @@ def usage_in(raw: Raw) -> Usage | None:
     ):
         return usage_of(_decode_any(raw))
     return Usage(plain.prompt_tokens, 0, 0, 0, plain.completion_tokens)
+
+
+def _odd_usage_in(raw: Raw) -> Usage | None:
+    """None also where it cannot be read at all: a number beyond all bounds, half a character."""
+    try:
+        return usage_of(_decode_any(raw))
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
 
 
 def usage_payload(usage: Usage) -> dict[str, Any]:
