@@ -31,7 +31,7 @@ from posthouse.dialects.gemini_contents import ContentReader, ContentWriter, sig
 from posthouse.dialects.gemini_fields import DIALECT, ERRORS, Json, Members, invalid
 from posthouse.dialects.gemini_parts import Lost, encode_part, unsealed
 from posthouse.dialects.gemini_schema import json_schema
-from posthouse.dialects.pairing import BEGINNING, brought_together
+from posthouse.dialects.pairing import BEGINNING, side_by_side
 from posthouse.dialects.thinking import shown_of
 
 MAX_CHOICES: Final = 128
@@ -252,7 +252,7 @@ def encode_request(request: InnerRequest, maker: Maker) -> Encoded:
 
 def _in_turns(items: Items, lost: Lost) -> Items:
     """The API refuses a turn that calls functions unless as many results follow it, and something goes before it."""
-    told, orphans = brought_together(items)
+    told, orphans = side_by_side(items)
     if orphans:
         lost["role"] = None
     first = next((item for item in told if isinstance(item, MessageItem | ToolCallItem)), None)

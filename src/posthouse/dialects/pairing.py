@@ -43,7 +43,7 @@ def paired(items: Items) -> tuple[dict[int, tuple[int, ToolResultItem]], set[int
     return answers, orphans
 
 
-def brought_together(items: Items) -> tuple[list[Item], bool]:
+def side_by_side(items: Items) -> tuple[list[Item], bool]:
     """The items with each turn's results behind it, in the order in which they were given, and then those that are
     missing. The second value: some results had no call, and became what the user says."""
     answers, orphans = paired(items)
