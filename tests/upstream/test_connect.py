@@ -67,7 +67,20 @@ async def test_a_connection_that_is_not_made_in_time_is_a_failure_to_connect(aut
     async with serving(deaf) as server:  # it accepts, and does not shake hands
         request = request_to(server, scheme="https", timeouts=Timeouts(connect=0.05))
         failure = await failure_of(request, ClientOptions(context=authority.client))
-        assert failure.kind == "connect"
+        assert (failure.kind, failure.unsent) == ("connect", True)
+
+
+async def test_a_failure_says_whether_the_provider_may_have_heard_of_the_request() -> None:
+    async def breaks(peer: Peer) -> None:
+        await peer.request()
+        peer.reset()
+
+    async with serving(breaks) as server:
+        heard = await failure_of(request_to(server))
+        assert (heard.kind, heard.unsent) == ("connect", False)
+        gone = request_to(server)
+    refused = await failure_of(gone)
+    assert (refused.kind, refused.unsent) == ("connect", True)
 
 
 async def test_a_deadline_that_ends_before_there_is_a_connection_is_a_timeout(authority: Authority) -> None:

@@ -83,8 +83,8 @@ class UpstreamClient:
                 connection = self._idle(pool, now) or await self._obtain(request, deadline)
             else:
                 connection = await self._fresh(pool, request, deadline)
-        except UpstreamFailure as failure:
-            failure.unsent = True
+        except UpstreamFailure as unmade:
+            unmade.unsent = True
             raise
         exchange = await self._exchange(connection, head, request, deadline)
         if exchange.stale and self._clock() - exchange.since < _CLOSE_RACE and not _taken(request):
