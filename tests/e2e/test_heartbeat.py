@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.answers import USAGE, asked, chunk, fault, frames
+from tests.e2e.form_routes import File, form, sent
 from tests.e2e.house import ADMIN_KEY, Place, place
 from tests.e2e.upstream import Visit
 from tests.e2e.wire import payloads, request
@@ -85,6 +86,31 @@ def test_a_stream_that_is_silent_from_the_start_begins_with_a_comment_and_can_st
     assert well == [chunk({"content": "a"}, "stop"), "[DONE]"]
     assert len(ill) == 1
     assert set(ill[0]["error"]) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.req("CHAT-E2E-003")
+def test_a_transcript_of_a_large_file_that_falls_silent_is_kept_alive_too(here: Place) -> None:
+    """While the file comes nothing may be said; once the answer has begun, it may."""
+    gate = here.upstream.gate()
+
+    async def script(visit: Visit) -> None:
+        await visit.start_stream()
+        await visit.event({"type": "transcript.text.delta", "delta": "One"})
+        await gate.passed(visit)
+        await visit.event({"type": "transcript.text.done", "text": "One"})
+        await visit.end_stream()
+
+    here.upstream.scripts["m"] = script
+    body = form([("model", "m"), ("stream", "true")], [File("file", "a.ogg", bytes(3 << 20))])
+    with here.house.wire() as wire:
+        wire.send(sent("/v1/audio/transcriptions", body))
+        wire.head()
+        events = wire.events()
+        assert payloads(next(events))[0]["delta"] == "One"
+        assert next(events) == b": keep-alive\n\n"
+        gate.open()
+        rest = b"".join(event for event in events if not event.startswith(b":"))
+    assert payloads(rest)[0]["text"] == "One"
 
 
 @pytest.mark.req("CHAT-E2E-003")

@@ -101,6 +101,7 @@ class Asker:
         wrapping = None if manner.wrapping is None else manner.wrapping()
         # Of another form only we know the end: who else ends it (a drain that is over) breaks it off.
         exchange.opaque = bool(answer.kind) or wrapping is not None
+        exchange.streaming = not exchange.opaque  # also where nothing could be said before there was an answer
         try:
             exchange.start(200, self.head(exchange, answer.kind or manner.kind, answer, manner), loop.time())
             async for block in events:
