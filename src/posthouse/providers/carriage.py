@@ -18,10 +18,12 @@ from posthouse.core.requests import ModelRequest
 from posthouse.core.usage import Usage
 from posthouse.dialects import openai_completions
 from posthouse.dialects.codec import Addressed, Codec, ReplyHead, StreamDecoder, Whole
+from posthouse.dialects.custom import WIRES as FAMILY
 from posthouse.dialects.custom import as_functions, customs_of, turned_back
 from posthouse.dialects.fields import decode_fields
 from posthouse.dialects.inner import collected, events_of, text_of
 from posthouse.dialects.openai_allowed import narrowed
+from posthouse.dialects.pairing import side_by_side
 from posthouse.dialects.streams import AnswerStream, Passing, Repaired, Translating
 from posthouse.providers.complaints import complaint_of
 from posthouse.providers.prepare import Prepared
@@ -65,11 +67,11 @@ class Carriage:
         inner = replace(narrowed(inner_of(self._asked, way.client)), model=way.maker.model)
         row, known = self._account.row, prepared.deployment.known_as
         inner, unfit = (inner, ()) if row.fit is None or known is None else row.fit(inner, known)
+        thoughts = row.thoughts if prepared.wire == "chat.completions" else THOUGHTS
         fitting, wrapped = _plain(inner) if way.wraps else (inner, ())
-        thoughts = self._account.row.thoughts if prepared.wire == "chat.completions" else THOUGHTS
-        if thoughts is None:
-            said = [item for item in fitting.items if not isinstance(item, ReasoningItem)]
-            fitting = replace(fitting, items=tuple(said))
+        if prepared.wire in FAMILY:
+            fitting, orphaned = _in_order(fitting, thoughts=thoughts is not None)
+            wrapped += orphaned
         encoded = way.provider.encode_request(fitting, way.maker)
         names = dict.fromkeys((*unfit, *wrapped, *encoded.dropped))
         self.dropped = tuple(dict.fromkeys(way.client.members.get(name, name) for name in names))
@@ -191,6 +193,14 @@ def renamed(messages: msgspec.Raw, member: str, name: str) -> msgspec.Raw:
         return messages
     said = [{name if one == member else one: raw for one, raw in each.items()} for each in _decode_messages(messages)]
     return msgspec.Raw(_encode(said))
+
+
+def _in_order(request: InnerRequest, *, thoughts: bool) -> tuple[InnerRequest, tuple[str, ...]]:
+    """With each call answered, behind the turn that made it, as this family of dialects demands; without thoughts where
+    there is no place for them."""
+    items, orphaned = side_by_side(request.items)
+    said = [item for item in items if thoughts or not isinstance(item, ReasoningItem)]
+    return replace(request, items=tuple(said)), ("role",) if orphaned else ()
 
 
 def _plain(request: InnerRequest) -> tuple[InnerRequest, tuple[str, ...]]:
