@@ -114,6 +114,30 @@ def test_a_transcript_of_a_large_file_that_falls_silent_is_kept_alive_too(here: 
 
 
 @pytest.mark.req("CHAT-E2E-003")
+def test_a_transcript_of_a_large_file_that_is_silent_from_the_start_is_kept_alive_once_the_file_has_come(
+    here: Place,
+) -> None:
+    gate = here.upstream.gate()
+
+    async def script(visit: Visit) -> None:
+        await gate.passed(visit)
+        await visit.whole({"text": "One"})
+
+    here.upstream.scripts["m"] = script
+    body = form([("model", "m"), ("stream", "true")], [File("file", "a.ogg", bytes(3 << 20))])
+    with here.house.wire() as wire:
+        wire.send(sent("/v1/audio/transcriptions", body))
+        status, headers = wire.head()
+        assert (status, headers["content-type"]) == (200, "text/event-stream")
+        events = wire.events()
+        assert next(events) == b": keep-alive\n\n"
+        gate.open()
+        said = [event for event in events if not event.startswith(b":")]
+    kinds = [event.split(b"\n")[0] for event in said]
+    assert kinds == [b"event: transcript.text.delta", b"event: transcript.text.done"]
+
+
+@pytest.mark.req("CHAT-E2E-003")
 def test_a_whole_answer_has_no_comments_however_long_it_takes(here: Place) -> None:
     gate = here.upstream.gate()
 

@@ -5,7 +5,9 @@ is read first, since what it costs may be said behind them (on disk, where it is
 either way, so that another provider can be sent it. Edits may be asked for as JSON too.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -22,7 +24,7 @@ from posthouse.dialects.fields import model_of, name_model
 # The model where the path names it; empty where the form does.
 FormHandler = Callable[[Exchange, str], Awaitable[None]]
 Decode = Callable[[str, forms.Said, FormUpload], ModelRequest]
-# Nothing is said while a client is still sending: the status of the answer is open until then.
+# Nothing is said while a client is still sending: the status of the answer is open until then (`_all_sent`).
 _SENDING: Final = Manner(beats=False)
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -70,6 +72,7 @@ class Forms:
                 size = upload.file_bytes + (self._most - upload.kept if to_come is None else to_come)
                 named = _checked(model or upload.model)
                 request = forms.heard_request(operation, named, upload.scan, upload, size)
+                upload.at_end = partial(_all_sent, exchange, upload)
                 await self._asker.ask(exchange, request, PLAIN if to_come == 0 else _SENDING)
 
         return hear
@@ -78,6 +81,12 @@ class Forms:
         if model:
             return await FormUpload.begin_named(exchange, self._most)
         return await FormUpload.begin(exchange, self._most)
+
+
+def _all_sent(exchange: Exchange, upload: FormUpload) -> None:
+    """Now it is known whether events were asked for, and from here on it is we who are silent."""
+    exchange.streaming = forms.wants_events(upload)
+    exchange.last_write = asyncio.get_running_loop().time()
 
 
 def _checked(model: str) -> str:

@@ -79,6 +79,7 @@ class FormUpload:
         self._gone = False
         self._sent = False
         self._required = True
+        self.at_end: Callable[[], None] | None = None  # called once all of the form has come
 
     @classmethod
     async def begin(cls, exchange: Exchange, most: int, limits: FormLimits | None = None) -> "FormUpload":
@@ -226,6 +227,8 @@ class FormUpload:
     def _end(self) -> None:
         self._ended = True
         self.scan.finish(required=self._required)
+        if self.at_end is not None:
+            self.at_end()
 
 
 async def read_all(exchange: Exchange) -> bytes:
