@@ -32,13 +32,13 @@ _WHOLE: Final[dict[Operation, Any]] = {
         "usage": {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8},
     },
 }
+_CHUNKS: Final[list[dict[str, Any]]] = [{"usage": None}, {"choices": []}]
 _EVENTS: Final[dict[Operation, list[bytes]]] = {
     **{wire: list(split_events(stream)) for wire, stream in STREAMS.items()},
     "completions": [
-        b"data: " + json.dumps({**_WHOLE["completions"], **more}).encode() + b"\n\n"
-        for more in ({"usage": None}, {"choices": []})
-    ]
-    + [b"data: [DONE]\n\n"],
+        *(b"data: " + json.dumps({**_WHOLE["completions"], **more}).encode() + b"\n\n" for more in _CHUNKS),
+        b"data: [DONE]\n\n",
+    ],
 }
 FAILURE: Final = UpstreamFailure("server", "It broke.")
 
