@@ -6,9 +6,11 @@ its own. With `CI=true` a PostgreSQL that does not answer is a failure, else a s
 
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, cast
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -16,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 DEFAULT_POSTGRES: Final = "postgresql://postgres@127.0.0.1:5432/postgres"
+DEFAULT_REDIS: Final = "redis://127.0.0.1:6379/0"
 
 # No deadlines: a slow machine is not a wrong program.
 settings.register_profile("posthouse", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -30,6 +33,21 @@ def postgres_server() -> str:
         psycopg.connect(url, connect_timeout=5).close()
     except psycopg.OperationalError as error:
         reason = f"no PostgreSQL answers (POSTHOUSE_TEST_POSTGRES names another): {error}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    return url
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> str:
+    """The URL of a Redis or Valkey server where tests may make keys of their own."""
+    url = os.environ.get("POSTHOUSE_TEST_REDIS", DEFAULT_REDIS)
+    parts = urlsplit(url)
+    try:
+        socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 6379), timeout=5).close()
+    except OSError as error:
+        reason = f"no Redis answers (POSTHOUSE_TEST_REDIS names another): {error}"
         if os.environ.get("CI") == "true":
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)

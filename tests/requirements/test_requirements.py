@@ -10,6 +10,7 @@ import pytest
 
 _TABLES = sorted(Path(__file__).parent.glob("*.toml"))
 _TESTS = Path(__file__).parent.parent
+PLACES = ("dialect", "e2e", "limits", "storage")
 
 
 def _rows() -> list[dict[str, Any]]:
@@ -38,7 +39,7 @@ def _named() -> dict[str, Path]:
 def test_every_row_says_what_is_required_and_on_whose_word() -> None:
     for row in _rows():
         assert row.keys() == {"id", "requirement", "source", "where"}, row
-        assert row["where"] in ("dialect", "e2e"), row
+        assert row["where"] in PLACES, row
         assert row["source"].startswith("["), row
 
 
@@ -52,7 +53,7 @@ def test_every_id_that_a_test_names_has_a_row() -> None:
     assert not unknown
 
 
-@pytest.mark.parametrize("where", ["dialect", "e2e"])
+@pytest.mark.parametrize("where", PLACES)
 def test_every_row_is_named_by_a_test(where: str) -> None:
     named = _named()
     assert [row["id"] for row in _rows() if row["where"] == where and row["id"] not in named] == []

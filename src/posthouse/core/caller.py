@@ -6,14 +6,43 @@ from typing import Literal
 from msgspec import Raw, Struct
 
 Period = Literal["total", "day", "week", "month"]
+SubjectKind = Literal["key", "account", "model", "address"]
 
 
 class Limits(Struct, frozen=True, gc=False):
-    """Rates of one subject; None is no limit. rpm and tpm per minute, concurrency in requests at once."""
+    """Limits of one subject; None is no limit.
+
+    r, t, i: requests, tokens, images; pm, ph, pd: in any minute, in any hour, on a calendar day. `concurrency`:
+    requests at once. `request_tokens`, `request_nano`: the most that one request may use, in tokens (its input and the
+    most output asked for) and in nano-units of `request_currency`.
+    """
 
     rpm: int | None = None
     tpm: int | None = None
     concurrency: int | None = None
+    rph: int | None = None
+    rpd: int | None = None
+    tpd: int | None = None
+    ipm: int | None = None
+    ipd: int | None = None
+    request_tokens: int | None = None
+    request_nano: int | None = None
+    request_currency: str | None = None
+
+    @property
+    def rated(self) -> bool:
+        """Whether there is anything to count."""
+        return not (
+            self.rpm is None
+            and self.tpm is None
+            and self.concurrency is None
+            and self.rph is None
+            and self.rpd is None
+            and self.tpd is None
+            and self.ipm is None
+            and self.ipd is None
+            and self.request_tokens is None
+        )
 
 
 class Budget(Struct, frozen=True, gc=False):
@@ -25,10 +54,10 @@ class Budget(Struct, frozen=True, gc=False):
 
 
 class Subject(Struct, frozen=True):
-    """One thing that limits and budgets hang on: a key or an account. `id` is unique over both kinds."""
+    """One thing that limits and budgets hang on. `id` is unique over all kinds."""
 
     id: str
-    kind: Literal["key", "account"]
+    kind: SubjectKind
     name: str
     limits: Limits
     budget: Budget | None

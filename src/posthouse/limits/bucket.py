@@ -16,8 +16,10 @@ from its own time to the next open charge's; the bucket as a whole stands at `ne
 
 from typing import Final
 
-# One token in units of the level; `limit` units leak in a microsecond, so a full bucket empties in exactly a minute.
+# One token in units of the level; `limit` units leak in a microsecond, so a full bucket empties in exactly a minute,
 UNIT: Final = 60_000_000
+# or in an hour.
+HOUR_UNIT: Final = 60 * UNIT
 
 # Open charges that keep a mark of their own. More than that share the last one, which can only give back too little.
 MAX_MARKS: Final = 64
@@ -34,16 +36,17 @@ class Mark:
 
 
 class Bucket:
-    """`limit` is per minute. Times are microseconds of a clock that never goes back.
+    """`limit` is per minute, or per what `unit` says. Times are microseconds of a clock that never goes back.
 
     `level`, `idle` and `wait` are as of the last call that was given a time.
     """
 
-    __slots__ = ("_at", "_brim", "_floor", "_marks", "_net", "limit")
+    __slots__ = ("_at", "_brim", "_floor", "_marks", "_net", "limit", "unit")
 
-    def __init__(self, limit: int, now: int) -> None:
+    def __init__(self, limit: int, now: int, unit: int = UNIT) -> None:
         self.limit = limit
-        self._brim = limit * UNIT
+        self.unit = unit
+        self._brim = limit * unit
         self._at = now
         self._net = 0
         self._floor = 0  # the least net of all marks
@@ -67,7 +70,7 @@ class Bucket:
     def change(self, limit: int) -> None:
         """Another limit from now on; what was taken stays taken."""
         self.limit = limit
-        self._brim = limit * UNIT
+        self._brim = limit * self.unit
 
     @property
     def level(self) -> int:

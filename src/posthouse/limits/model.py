@@ -1,8 +1,8 @@
 """What a limiter promises, and how it says no.
 
-A limit is a bucket that holds one minute's worth: a subject with 60 requests a minute may send 60 at once, then one a
-second. `remaining` is what would still be admitted now, `reset` the time until that is the whole limit again, as in
-OpenAI's headers.
+A limit per minute or hour is a bucket that holds as much: a subject with 60 requests a minute may send 60 at once, then
+one a second. A limit per day is a counter of the calendar day. `remaining` is what would still be admitted now, `reset`
+the time until that is the whole limit again, as in OpenAI's headers.
 """
 
 import math
@@ -10,11 +10,11 @@ from typing import Final, Literal, Protocol
 
 from msgspec import Struct
 
-from posthouse.core.caller import Caller
+from posthouse.core.caller import Caller, SubjectKind
 from posthouse.core.errors import RateLimited, retry_headers
 
-Dimension = Literal["requests", "tokens", "concurrency"]
-Scope = Literal["key", "account"]
+Dimension = Literal["requests", "tokens", "images", "concurrency"]
+Span = Literal["minute", "hour", "day", "request"]
 
 
 _HEAD_OF_REQUESTS: Final = (
@@ -55,8 +55,9 @@ class Standing(Struct, frozen=True, gc=False):
 class Grant(Protocol):
     """What was taken for one request. Whoever holds one settles it where it can, and always releases it."""
 
-    def settle(self, actual_tokens: int) -> None:
-        """Makes the tokens charged those really used: gives the rest back, or charges what is missing. Counts once."""
+    def settle(self, actual_tokens: int, actual_images: int = 0) -> None:
+        """Makes the tokens and images charged those really used: gives the rest back, or charges what is missing, in
+        the same window. Counts once."""
 
     def release(self) -> None:
         """The request is over: frees its place, and lets what was charged stand if nobody settled. Idempotent."""
@@ -73,10 +74,11 @@ class Grant(Protocol):
 class Limiting(Protocol):
     """A limiter. Not for several threads."""
 
-    def admit(self, caller: Caller, tokens: int) -> Grant:
-        """Takes one request, `tokens` tokens and one place from every subject, or raises and takes nothing.
+    def admit(self, caller: Caller, tokens: int, images: int = 0) -> Grant:
+        """Takes one request, `tokens` tokens, `images` images and one place from every subject, or raises and takes
+        nothing.
 
-        `tokens` is the most that the request may use: its input and its output cap. Raises `LimitReached`.
+        `tokens` is what the request is expected to use at most: its input and its output. Raises `LimitReached`.
         """
         ...
 
@@ -84,11 +86,12 @@ class Limiting(Protocol):
 class Refusal(Struct, frozen=True, gc=False):
     """Why one subject said no. `retry_after` in seconds; infinite where the whole limit is less than was wanted."""
 
-    scope: Scope
+    scope: SubjectKind
     dimension: Dimension
     limit: int
     wanted: int
     retry_after: float
+    span: Span = "minute"
 
     def message(self) -> str:
         whose = f"this {self.scope}"
@@ -99,14 +102,19 @@ class Refusal(Struct, frozen=True, gc=False):
         if not math.isinf(self.retry_after):
             wait = duration(math.ceil(self.retry_after * 1_000_000)).decode()
             return (
-                f"Rate limit of {whose} reached on {self.dimension} per minute: limit {self.limit}, "
+                f"Rate limit of {whose} reached on {self.dimension} per {self.span}: limit {self.limit}, "
                 f"wanted {self.wanted}. Try again in {wait}."
             )
         if self.dimension == "requests":
-            return f"The limits of {whose} allow no requests (its requests per minute are {self.limit})."
+            return f"The limits of {whose} allow no requests (its requests per {self.span} are {self.limit})."
+        if self.dimension == "images":
+            return (
+                f"Request too large for {whose} on images per {self.span}: limit {self.limit}, wanted {self.wanted}. "
+                "Ask for fewer images; waiting does not help."
+            )
         return (
-            f"Request too large for {whose} on tokens per minute: limit {self.limit}, wanted {self.wanted} (the input "
-            "and the most output asked for). Shorten the input or lower the output cap; waiting does not help."
+            f"Request too large for {whose} on tokens per {self.span}: limit {self.limit}, wanted {self.wanted} (the "
+            "input and the most output asked for). Shorten the input or lower the output cap; waiting does not help."
         )
 
 

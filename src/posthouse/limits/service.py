@@ -1,43 +1,50 @@
 """The limiter of one process: exact, in memory, without a lock because nothing in it waits."""
 
-import math
+import datetime as dt
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from posthouse.core.caller import Caller, Limits, Subject
+from posthouse.core.caller import Caller, Subject
 from posthouse.limits.bucket import UNIT, Bucket, Mark
-from posthouse.limits.model import Grant, LimitReached, Refusal, Standing, Window, duration
+from posthouse.limits.calendar import Calendar
+from posthouse.limits.model import Grant, LimitReached, duration
+from posthouse.limits.state import Kind, Moment, State, Undo, longest, standing_of
 
-# A bucket that nobody touched for a minute is empty, whatever its limit.
+# A bucket of a minute that nobody touched for one is empty, whatever its limit.
 _FORGET_US: Final = 60_000_000
-
-# A place may be free at once or in ten minutes: how long a refused caller is told to wait for one.
-_PLACE_WAIT: Final = 1.0
 
 
 class Limiter:
-    """Admits requests. `clock` gives seconds from any origin; where it steps back, time has stood still for us."""
+    """Admits requests. `clock` gives seconds from any origin; where it steps back, time has stood still for us. `wall`
+    gives seconds since the epoch, and `zone` says when a day begins."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        zone: dt.tzinfo = dt.UTC,
+    ) -> None:
         self._clock = clock
+        self._wall = wall
+        self._calendar = Calendar(zone)
         self._read = int(clock() * 1_000_000)
         self._now = 0  # microseconds that the clock has gone forward
-        self._states: OrderedDict[str, _State] = OrderedDict()  # the longest untouched first
+        self._states: OrderedDict[str, State] = OrderedDict()  # the longest untouched first
 
     def __len__(self) -> int:
-        """Subjects remembered: those that asked in the last minute, and those with something open."""
+        """Subjects remembered: those that asked lately, and those with something open."""
         return len(self._states)
 
-    def admit(self, caller: Caller, tokens: int) -> Grant:
+    def admit(self, caller: Caller, tokens: int, images: int = 0) -> Grant:
         """See `Limiting.admit`."""
-        limited: list[Subject] = []
-        for subject in caller.subjects:
-            limits = subject.limits
-            if limits.rpm is not None or limits.tpm is not None or limits.concurrency is not None:
-                limited.append(subject)
-        return self._admit(limited, tokens) if limited else NO_GRANT
+        return self.admit_subjects(caller.subjects, tokens, images)
+
+    def admit_subjects(self, subjects: Sequence[Subject], tokens: int, images: int = 0) -> Grant:
+        """The same for any subjects."""
+        limited = [subject for subject in subjects if subject.limits.rated]
+        return self._admit(limited, tokens, images) if limited else NO_GRANT
 
     def now(self) -> int:
         """Microseconds; never less than the last time."""
@@ -47,40 +54,82 @@ class Limiter:
         self._read = read
         return self._now
 
-    def _admit(self, subjects: Sequence[Subject], tokens: int) -> Grant:
+    def moment(self) -> Moment:
+        """Now, by both clocks."""
+        wall = self._wall()
+        return Moment(self.now(), wall, self._calendar.day(wall))
+
+    def _admit(self, subjects: Sequence[Subject], tokens: int, images: int) -> Grant:
         now = self.now()
         known = self._states
         if known and now - next(iter(known.values())).touched > _FORGET_US:
             self._forget(now)
-        states: list[_State] = []
+        states: list[State] = []
         units = tokens * UNIT
         fits = True
+        more = False
         for subject in subjects:
             state = known.get(subject.id)
             if state is None:
-                state = known[subject.id] = _State()
+                state = known[subject.id] = State()
             else:
                 known.move_to_end(subject.id)
             state.touched = now
             states.append(state)
-            if state.limits is not subject.limits:
-                state.change(subject.limits, now)
-            if not state.fits(now, units):
+            limits = subject.limits
+            if state.limits is not limits:
+                state.change(limits, self.moment())
+            if state.meters:
+                more = True
+            if state.places is not None and state.running >= state.places:
                 fits = False
-        if not fits:
-            refusals = [state.refusal(subject, tokens) for subject, state in zip(subjects, states, strict=True)]
-            raise LimitReached(max(filter(None, refusals), key=_longest), _standing(states))
+            if limits.request_tokens is not None and tokens > limits.request_tokens:
+                fits = False
+            # Every bucket is brought up to now, also when another has said no: the headers tell of all.
+            if state.requests is not None and not state.requests.fits(UNIT, now):
+                fits = False
+            if state.tokens is not None and not state.tokens.fits(units, now):
+                fits = False
+        if more or not fits:
+            return self._look_closer(subjects, states, {"requests": 1, "tokens": tokens, "images": images}, fits)
+        return self._take(states, tokens)
+
+    def _take(self, states: list[State], tokens: int) -> "_Taken":
         charges: list[tuple[Bucket, Mark]] = []
         for state in states:
             state.running += 1
             if state.requests is not None:
                 state.requests.charge(UNIT)
             if state.tokens is not None:
-                charges.append((state.tokens, state.tokens.charge_ahead(units)))
+                charges.append((state.tokens, state.tokens.charge_ahead(tokens * UNIT)))
         return _Taken(self, states, charges, tokens)
 
+    def _look_closer(
+        self, subjects: Sequence[Subject], states: list[State], wanted: dict[Kind, int], fits: bool
+    ) -> Grant:
+        """Where some subject has limits besides those of a minute, or one of all has refused."""
+        moment = self.moment()
+        for state in states:
+            for meter in state.meters:
+                amount = wanted[meter.kind]
+                # What is asked of for nothing is no matter of a limit on it, even of one that is overdrawn.
+                if not meter.fits(amount, moment) and amount:
+                    fits = False
+        if not fits:
+            refusals = [state.refusal(subject, wanted, moment) for subject, state in zip(subjects, states, strict=True)]
+            raise LimitReached(max(filter(None, refusals), key=longest), standing_of(states, moment))
+        taken = self._take(states, wanted["tokens"])
+        for state in states:
+            for meter in state.meters:
+                undo = meter.charge(wanted[meter.kind], self.now)
+                if meter.kind != "requests":
+                    taken.undo.append((meter.kind, undo))
+        taken.images = wanted["images"]
+        return taken
+
     def _forget(self, now: int) -> None:
-        """Looks at the three longest untouched; one admission adds two at most, so what is stale never piles up."""
+        """Looks at the three longest untouched; one admission adds a few at most, so what is stale never piles up."""
+        moment = self.moment()
         for _ in range(3):
             if not self._states:
                 return
@@ -88,103 +137,63 @@ class Limiter:
             state = self._states[oldest]
             if now - state.touched <= _FORGET_US:
                 return
-            if state.idle(now):
+            if state.idle(moment):
                 del self._states[oldest]
             else:
                 state.touched = now
                 self._states.move_to_end(oldest)
 
 
-class _State:
-    """What one subject has taken."""
-
-    __slots__ = ("limits", "places", "requests", "running", "tokens", "touched")
-
-    def __init__(self) -> None:
-        self.limits: Limits | None = None  # those that the rest was made for
-        self.requests: Bucket | None = None
-        self.tokens: Bucket | None = None
-        self.places: int | None = None
-        self.running = 0
-        self.touched = 0
-
-    def change(self, limits: Limits, now: int) -> None:
-        self.limits = limits
-        self.requests = _bucket(self.requests, limits.rpm, now)
-        self.tokens = _bucket(self.tokens, limits.tpm, now)
-        self.places = limits.concurrency
-
-    def idle(self, now: int) -> bool:
-        for bucket in (self.requests, self.tokens):
-            if bucket is not None:
-                bucket.advance(now)
-                if not bucket.idle:
-                    return False
-        return not self.running
-
-    def fits(self, now: int, units: int) -> bool:
-        """Brings the buckets up to `now` too, so every one of them must be asked."""
-        fits = self.places is None or self.running < self.places
-        if self.requests is not None:
-            fits &= self.requests.fits(UNIT, now)
-        if self.tokens is not None:
-            fits &= self.tokens.fits(units, now)
-        return fits
-
-    def refusal(self, subject: Subject, tokens: int) -> Refusal | None:
-        """The limit that needs the longest wait; None where all allow it."""
-        found: list[Refusal] = []
-        if self.places is not None and self.running >= self.places:
-            wait = _PLACE_WAIT if self.places else math.inf
-            found.append(Refusal(subject.kind, "concurrency", self.places, 1, wait))
-        if self.requests is not None and (wait := _wait(self.requests, 1)):
-            found.append(Refusal(subject.kind, "requests", self.requests.limit, 1, wait))
-        if self.tokens is not None and (wait := _wait(self.tokens, tokens)):
-            found.append(Refusal(subject.kind, "tokens", self.tokens.limit, tokens, wait))
-        return max(found, key=_longest, default=None)
-
-
 class _Taken:
-    """A grant of a limited caller. The bucket of a mark is kept beside it: the limit may go while a request runs."""
+    """A grant of a limited caller. The bucket of a mark is kept beside it: the limit may go while a request runs.
 
-    __slots__ = ("_charges", "_limiter", "_released", "_reserved", "_states")
+    `undo` and `images` belong to the meters.
+    """
+
+    __slots__ = ("_charges", "_limiter", "_released", "_reserved", "_states", "images", "undo")
 
     def __init__(
-        self, limiter: Limiter, states: list[_State], charges: list[tuple[Bucket, Mark]], reserved: int
+        self, limiter: Limiter, states: list[State], charges: list[tuple[Bucket, Mark]], reserved: int
     ) -> None:
         self._limiter = limiter
         self._states = states
         self._released = False
         self._reserved = reserved
         self._charges = charges
+        self.undo: list[tuple[Kind, Undo]] = []
+        self.images = 0
 
-    def settle(self, actual_tokens: int) -> None:
+    def settle(self, actual_tokens: int, actual_images: int = 0) -> None:
         if self._charges:
             now = self._limiter.now()
             excess = (self._reserved - actual_tokens) * UNIT
             for bucket, mark in self._charges:
                 bucket.settle(mark, excess, now)
             self._charges = []
+        if self.undo:
+            for kind, undo in self.undo:
+                undo(self._reserved - actual_tokens if kind == "tokens" else self.images - actual_images)
+            self.undo = []
 
     def release(self) -> None:
         if self._released:
             return
         self._released = True
-        if self._charges:
-            self.settle(self._reserved)
+        if self._charges or self.undo:
+            self.settle(self._reserved, self.images)
         for state in self._states:
             state.running -= 1
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        return _standing(self._states).headers()
+        return standing_of(self._states, self._limiter.moment()).headers()
 
     def head(self) -> bytes:
         states = self._states
-        if len(states) == 1:  # one subject with limits, as usual: no need to look for the tightest
+        if len(states) == 1 and not states[0].meters:  # as usual: no need to look for the tightest
             state = states[0]
             lines = b"" if state.requests is None else _lines(_REQUESTS, state.requests)
             return lines if state.tokens is None else lines + _lines(_TOKENS, state.tokens)
-        return _standing(states).head()
+        return standing_of(states, self._limiter.moment()).head()
 
 
 class _Nothing:
@@ -192,7 +201,7 @@ class _Nothing:
 
     __slots__ = ()
 
-    def settle(self, actual_tokens: int) -> None:
+    def settle(self, actual_tokens: int, actual_images: int = 0) -> None:
         pass
 
     def release(self) -> None:
@@ -212,53 +221,8 @@ _REQUESTS: Final = (
 _TOKENS: Final = _REQUESTS.replace(b"-requests:", b"-tokens:")
 
 
-def _bucket(bucket: Bucket | None, limit: int | None, now: int) -> Bucket | None:
-    """The bucket as of `now` under today's limit."""
-    if limit is None:
-        return None
-    if bucket is None:
-        return Bucket(limit, now)
-    bucket.advance(now)
-    bucket.change(limit)
-    return bucket
-
-
-def _wait(bucket: Bucket, amount: int) -> float:
-    """Seconds until `amount` fits, 0 when it does now, infinite when it never will."""
-    wait = bucket.wait(amount * UNIT)
-    if wait is None:
-        return math.inf
-    # One more microsecond, which a clock of floats may round away.
-    return (wait + 1) / 1_000_000 if wait else 0.0
-
-
-def _longest(refusal: Refusal) -> float:
-    return refusal.retry_after
-
-
-def _standing(states: Sequence[_State]) -> Standing:
-    requests: Window | None = None
-    tokens: Window | None = None
-    for state in states:
-        if state.requests is not None:
-            requests = _tighter(requests, state.requests)
-        if state.tokens is not None:
-            tokens = _tighter(tokens, state.tokens)
-    return Standing(requests, tokens)
-
-
 def _lines(form: bytes, bucket: Bucket) -> bytes:
-    """The three header lines of one bucket, as `Standing.head` writes them."""
+    """The three header lines of one bucket of a minute, as `Standing.head` writes them."""
     level, limit = bucket.level, bucket.limit
     remaining = limit - -(-level // UNIT)
     return form % (limit, remaining if remaining > 0 else 0, duration(-(-level // limit) if limit else 0))
-
-
-def _tighter(found: Window | None, bucket: Bucket) -> Window:
-    """Whichever has less left."""
-    level = bucket.level
-    limit = bucket.limit
-    remaining = limit - -(-level // UNIT)
-    if found is not None and found.remaining <= remaining:
-        return found
-    return Window(limit, max(remaining, 0), -(-level // limit) if limit else 0)

@@ -1,0 +1,389 @@
+"""The gate of many replicas: limits and budgets in Redis, taken by one script and ended by one. (ADR 8; scripts.py.)
+
+Above: gateway. Below: the line to Redis, and through `Truth` what PostgreSQL knows, which is asked only for a purse
+that Redis does not know. Not for several threads: the event loop's.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from msgspec import Struct
+
+from posthouse.core.caller import Limits, Subject
+from posthouse.core.errors import Unavailable
+from posthouse.limits.calendar import Calendar, Day
+from posthouse.limits.model import Dimension, LimitReached, Refusal, Span, Standing, Window
+from posthouse.limits.scripts import (
+    END,
+    LOAD,
+    NOT_COVERED,
+    OTHER_EPOCH,
+    REFUSED,
+    RENEW,
+    TAKE,
+    TAKEN,
+    UNKNOWN_PURSE,
+)
+from posthouse.storage.redis import Redis
+from posthouse.storage.redis_wire import RedisError, RedisLost, Word
+
+logger = logging.getLogger("posthouse.limits")
+
+PLACE_MS: Final = 15 * 60_000
+"""How long a place is kept for a request that nobody renews."""
+OVERDUE_MS: Final = 15 * 60_000
+"""After how long a hold that nobody renews is judged by PostgreSQL."""
+TOMBSTONE_MS: Final = 60 * 60_000
+MAX_UNTOLD: Final = 100_000
+_LEASE: Final = "lease:"
+_ROUNDS: Final = 5  # how often a demand is repeated for what had to be loaded or met first
+_DIMENSIONS: Final[tuple[Dimension, ...]] = ("requests", "requests", "tokens", "images", "concurrency")
+_SPANS: Final[tuple[Span, ...]] = ("minute", "hour", "day")
+
+
+class Purse(Struct, frozen=True, gc=False):
+    """What a request wants of one budget in its current period.
+
+    `id` names budget and period; `limit`, `amount` in nano-units; `least`: with as little as this it is content, None:
+    only with all of it; `keep`: seconds for which Redis keeps the purse after it was touched.
+    """
+
+    id: str
+    limit: int
+    amount: int
+    least: int | None = None
+    keep: int = 86_400
+
+
+class Demand(Struct, frozen=True, gc=False):
+    """What a request needs. `root`: the account above all of its subjects; `request`: its id."""
+
+    root: str
+    request: str
+    subjects: Sequence[Subject]
+    tokens: int
+    images: int = 0
+    purses: Sequence[Purse] = ()
+
+
+class Loaded(Struct, frozen=True):
+    """A purse as PostgreSQL knows it: nano-units spent in its period, and its open holds with their amounts."""
+
+    spent: int
+    holds: Sequence[tuple[str, int]] = ()
+
+
+class Truth(Protocol):
+    """What PostgreSQL knows. Every verb may fail with Unavailable."""
+
+    async def load(self, purse: str) -> Loaded: ...
+    async def drained(self, since: float) -> bool:
+        """Whether all that any living replica had admitted before `since` (seconds since the epoch, by Redis's clock)
+        is in PostgreSQL."""
+        ...
+
+    async def ends(self, requests: Sequence[str]) -> dict[str, int | None]:
+        """What these holds were charged: None while one is open; those that PostgreSQL does not know are left out."""
+        ...
+
+    async def alive(self, replica: str) -> bool:
+        """Whether this replica has been heard of lately."""
+        ...
+
+
+def lease_of(replica: str, purse: str) -> str:
+    """Under what name a replica holds its lease of a purse. No name of a replica has a colon."""
+    return f"{_LEASE}{replica}:{purse}"
+
+
+class NotCovered(Exception):
+    """A budget does not cover the demand: `purse` of it, `left` nano-units."""
+
+    def __init__(self, purse: Purse, left: int) -> None:
+        super().__init__(purse.id)
+        self.purse = purse
+        self.left = left
+
+
+class Taken:
+    """What was taken for one request. `amount` is held by every purse. Ended once, by `end`."""
+
+    __slots__ = ("_gate", "_images", "_tokens", "amount", "demand", "ended", "keys", "since", "standing")
+
+    def __init__(self, gate: "SharedGate", demand: Demand, keys: "_Keys", answer: Sequence[Any]) -> None:
+        self._gate = gate
+        self.demand = demand
+        self.keys = keys
+        self.since: int = answer[1]
+        self.standing = standing_of(answer)
+        self.amount = int(answer[8])
+        self.ended = False
+        self._tokens = demand.tokens
+        self._images = demand.images
+
+    def settle(self, actual_tokens: int, actual_images: int = 0) -> None:
+        """What was really used, for `end` to tell."""
+        self._tokens = actual_tokens
+        self._images = actual_images
+
+    def end(self, charge: int = 0) -> None:
+        """Frees the place, corrects the windows, and puts the charge (nano-units) in the place of what was held."""
+        if not self.ended:
+            self.ended = True
+            tokens = self.demand.tokens - self._tokens
+            self._gate.tell(self, tokens, self.demand.images - self._images, charge)
+
+    def head(self) -> bytes:
+        """`x-ratelimit-*` as complete header lines."""
+        return self.standing.head()
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return self.standing.headers()
+
+
+class _Keys(Struct, frozen=True, gc=False):
+    """The keys of one demand: three of each subject that has limits, three of each purse."""
+
+    epoch: bytes
+    subjects: tuple[bytes, ...]
+    purses: tuple[bytes, ...]
+    limits: tuple[Limits, ...]
+
+    def to_take(self) -> tuple[bytes, ...]:
+        purses = [key for index, key in enumerate(self.purses) if index % 3 != 2]
+        return (self.epoch, *self.subjects, *purses)
+
+    def to_end(self) -> tuple[bytes, ...]:
+        return (*self.subjects, *self.purses)
+
+
+class SharedGate:
+    """`clock` is monotonic seconds. Redis's own clock is known from its answers."""
+
+    def __init__(
+        self, redis: Redis, truth: Truth, calendar: Calendar, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._redis = redis
+        self._truth = truth
+        self._calendar = calendar
+        self._clock = clock
+        self._ahead: float | None = None  # of Redis's clock before ours, in seconds
+        self._epochs: dict[str, bytes] = {}
+        self._loading: dict[bytes, asyncio.Task[None]] = {}
+        self._open: dict[str, Taken] = {}
+        self._untold: dict[str, tuple[tuple[bytes, ...], tuple[Word, ...]]] = {}
+        self.dropped = 0
+
+    @property
+    def untold(self) -> int:
+        """Ends that Redis has not confirmed yet."""
+        return len(self._untold)
+
+    async def take(self, demand: Demand) -> Taken:
+        """All of it or nothing. LimitReached, NotCovered; Unavailable where a purse cannot be loaded; RedisLost."""
+        if self._ahead is None:
+            await self._meet(demand.root)
+        for _ in range(_ROUNDS):
+            epoch = self._epochs.get(demand.root) or await self._meet(demand.root)
+            keys, arguments = self._written(demand, epoch)
+            answer = await self._redis.result(TAKE, keys.to_take(), *arguments)
+            self._ahead = answer[1] / 1e6 - self._clock()
+            outcome = answer[0]
+            if outcome == TAKEN:
+                taken = self._open[demand.request] = Taken(self, demand, keys, answer)
+                return taken
+            if outcome == REFUSED:
+                raise _refusal(demand, answer)
+            if outcome == NOT_COVERED:
+                raise NotCovered(demand.purses[answer[2]], int(answer[3]))
+            if outcome == OTHER_EPOCH:
+                self._epochs.pop(demand.root, None)
+            elif outcome == UNKNOWN_PURSE:
+                wanted = [(demand.purses[index], keys.purses[3 * index : 3 * index + 3]) for index in answer[2:]]
+                await asyncio.gather(*(self._loaded(demand.root, purse, three) for purse, three in wanted))
+        raise Unavailable("The budgets of this key cannot be checked just now.")
+
+    def adopted(self, demand: Demand, amount: int) -> Taken:
+        """A request that was admitted without Redis, of which only the purses are held there now."""
+        demand = Demand(demand.root, demand.request, (), 0, 0, demand.purses)
+        keys, _ = self._written(demand, b"")
+        taken = Taken(self, demand, keys, (TAKEN, int(self.now() * 1e6), -1, 0, 0, -1, 0, 0, amount))
+        self._open[demand.request] = taken
+        return taken
+
+    def tell(self, taken: Taken, tokens: int, images: int, charge: int) -> None:
+        """Tells Redis of an end; again and again until it has heard."""
+        demand = taken.demand
+        self._open.pop(demand.request, None)
+        rates: list[Word] = []
+        for limits in taken.keys.limits:
+            rates += [_given(limits.tpm), _given(limits.tpd), _given(limits.ipm), _given(limits.ipd)]
+        counts = (len(taken.keys.limits), len(demand.purses), TOMBSTONE_MS)
+        words = (demand.request, taken.since, tokens, images, charge, *counts, *rates)
+        keys = taken.keys.to_end()
+        if keys:
+            self._untold[demand.request] = (keys, words)
+            if len(self._untold) > MAX_UNTOLD:
+                self._untold.pop(next(iter(self._untold)))  # judged by PostgreSQL when it is overdue
+                self.dropped += 1
+            self._tell(demand.request)
+
+    def tell_again(self) -> None:
+        """After Redis was away. What had been told may have been done though no answer came: a purse knows that by its
+        holds, a window does not, so that windows are left as they are."""
+        for request, (keys, words) in list(self._untold.items()):
+            self._untold[request] = (keys, (*words[:2], 0, 0, *words[4:]))
+            self._tell(request)
+
+    async def renew(self) -> None:
+        """Keeps the places and holds of requests that run on. To be called every few minutes."""
+        purses: dict[bytes, list[str]] = {}
+        for request, taken in self._open.items():
+            for key in taken.keys.purses[1::3]:
+                purses.setdefault(key, []).append(request)
+            due = int(self.now() * 1000) + PLACE_MS
+            for key, limits in zip(taken.keys.subjects[2::3], taken.keys.limits, strict=True):
+                if limits.concurrency is not None:
+                    self._redis.call(key, ("ZADD", key, "XX", due, request), _nothing)
+        for key, requests in purses.items():
+            for start in range(0, len(requests), 1000):
+                await self._redis.result(RENEW, (key,), OVERDUE_MS, *requests[start : start + 1000])
+
+    async def judge(self, root: str, purse: str) -> int:
+        """Ends the overdue holds of a purse as PostgreSQL says; how many there were. For holds whose replica is
+        gone."""
+        three = _purse_keys(root, purse)
+        now = self.now() * 1000
+        cursor: bytes | int = b"0"
+        overdue: list[str] = []
+        while True:
+            cursor, found = await self._redis.ask(three[1], "HSCAN", three[1], cursor, "COUNT", 1000)
+            for request, held in zip(found[::2], found[1::2], strict=True):
+                if int(held.partition(b":")[2]) < now and request.decode() not in self._open:
+                    overdue.append(request.decode())
+            if cursor in (b"0", 0):
+                break
+        leases = [request for request in overdue if request.startswith(_LEASE)]
+        for lease in leases:
+            if not await self._truth.alive(lease.split(":")[1]):
+                # What was spent under it is only in PostgreSQL: the whole purse is read from there.
+                await self._forget(root, three)
+                return len(overdue)
+        requests = [request for request in overdue if not request.startswith(_LEASE)]
+        ends = await self._truth.ends(requests) if requests else {}
+        for request in requests:
+            charge = ends.get(request, 0)
+            if charge is not None:
+                await self._redis.result(END, three, request, 0, 0, 0, charge, 0, 1, TOMBSTONE_MS)
+        return len(overdue)
+
+    async def _forget(self, root: str, purse: tuple[bytes, ...]) -> None:
+        """Nothing is loaded in the new epoch before all that was admitted in this one is in PostgreSQL."""
+        await self._redis.ask(purse[0], "DEL", *purse[:2])
+        await self._redis.ask(purse[0], "DEL", b"ph:{%b}:epoch" % root.encode())
+
+    def now(self) -> float:
+        """Seconds since the epoch by Redis's clock, as far as we have heard of it; else by ours."""
+        return time.time() if self._ahead is None else self._clock() + self._ahead
+
+    def _tell(self, request: str) -> None:
+        keys, words = self._untold[request]
+
+        def come(answer: Any) -> None:
+            if isinstance(answer, RedisError):
+                logger.error("the end of %s was refused by Redis: %s", request, answer)
+                self.dropped += 1
+            if not isinstance(answer, RedisLost):
+                self._untold.pop(request, None)
+
+        self._redis.run(END, keys, words, come)
+
+    def _written(self, demand: Demand, epoch: bytes) -> tuple[_Keys, tuple[Word, ...]]:
+        limited = [subject for subject in demand.subjects if subject.limits.rated]
+        day: Day = self._calendar.day(self.now())
+        left = max(int((day.ends - self.now()) * 1000), 1)
+        head = b"ph:{%b}:" % demand.root.encode()
+        subjects: list[bytes] = []
+        words: list[Word] = [epoch, demand.request, demand.tokens, demand.images, len(limited), len(demand.purses)]
+        words += [PLACE_MS, OVERDUE_MS]
+        for subject in limited:
+            limits, name = subject.limits, subject.id.encode()
+            subjects += [head + b"s:" + name, head + b"d:%b:%d" % (name, int(day.starts)), head + b"p:" + name]
+            words += [_given(limits.rpm), _given(limits.rph), _given(limits.rpd), _given(limits.tpm)]
+            words += [_given(limits.tpd), _given(limits.ipm), _given(limits.ipd), _given(limits.concurrency), left]
+            most = limits.request_tokens
+            if most is not None and demand.tokens > most:
+                refusal = Refusal(subject.kind, "tokens", most, demand.tokens, float("inf"), "request")
+                raise LimitReached(refusal, Standing(None, None))
+        purses: list[bytes] = []
+        for purse in demand.purses:
+            purses += _purse_keys(demand.root, purse.id)
+            words += [purse.limit, purse.amount, _given(purse.least), purse.keep * 1000]
+        limits_of = tuple(subject.limits for subject in limited)
+        return _Keys(head + b"epoch", tuple(subjects), tuple(purses), limits_of), tuple(words)
+
+    async def _meet(self, root: str) -> bytes:
+        """The epoch of these keys: Redis's, or a new one where it has none."""
+        key = b"ph:{%b}:epoch" % root.encode()
+        seconds, micros = await self._redis.ask(key, "TIME")
+        self._ahead = int(seconds) + int(micros) / 1e6 - self._clock()
+        mine = b"%b:%b.%06d" % (secrets.token_hex(8).encode(), seconds, int(micros))
+        found = await self._redis.ask(key, "SET", key, mine, "NX", "GET")
+        epoch: bytes = mine if found is None else found
+        if found is None:
+            logger.warning("Redis knows nothing of %s: what its budgets have committed is read from PostgreSQL", root)
+        self._epochs[root] = epoch
+        return epoch
+
+    async def _loaded(self, root: str, purse: Purse, keys: tuple[bytes, ...]) -> None:
+        """Once for all who wait for the same purse."""
+        task = self._loading.get(keys[0])
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._load(root, purse, keys))
+            self._loading[keys[0]] = task
+            task.add_done_callback(lambda _: self._loading.pop(keys[0], None))
+        await asyncio.shield(task)
+
+    async def _load(self, root: str, purse: Purse, keys: tuple[bytes, ...]) -> None:
+        epoch = self._epochs.get(root)
+        if epoch is None:
+            return  # the next round finds out
+        began = float(epoch.partition(b":")[2])
+        if not await self._truth.drained(began):
+            raise Unavailable("The budgets of this key are being read anew; try again in a second.")
+        loaded = await self._truth.load(purse.id)
+        holds = [word for request, amount in loaded.holds for word in (request, amount)]
+        words = (epoch, loaded.spent, purse.keep * 1000, OVERDUE_MS, *holds)
+        await self._redis.result(LOAD, (b"ph:{%b}:epoch" % root.encode(), *keys), *words)
+
+
+def standing_of(answer: Sequence[Any]) -> Standing:
+    """The tightest windows in an answer of the TAKE script."""
+    requests = Window(answer[2], answer[3], answer[4]) if answer[2] >= 0 else None
+    tokens = Window(answer[5], answer[6], answer[7]) if answer[5] >= 0 else None
+    return Standing(requests, tokens)
+
+
+def _refusal(demand: Demand, answer: Sequence[Any]) -> LimitReached:
+    limited = [subject for subject in demand.subjects if subject.limits.rated]
+    subject, dimension, span, limit, wanted, wait = answer[8:14]
+    seconds = float("inf") if wait < 0 else wait / 1e6
+    refusal = Refusal(limited[subject].kind, _DIMENSIONS[dimension], limit, wanted, seconds, _SPANS[span])
+    return LimitReached(refusal, standing_of(answer))
+
+
+def _purse_keys(root: str, purse: str) -> tuple[bytes, bytes, bytes]:
+    head, name = b"ph:{%b}:" % root.encode(), purse.encode()
+    return head + b"b:" + name, head + b"h:" + name, head + b"t:" + name
+
+
+def _given(limit: int | None) -> int:
+    return -1 if limit is None else limit
+
+
+def _nothing(_: Any) -> None:
+    pass

@@ -1,0 +1,184 @@
+"""The gate of many replicas while Redis is away, and when it is back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from posthouse.core.caller import Limits
+from posthouse.core.errors import Unavailable
+from posthouse.limits.calendar import Calendar
+from posthouse.limits.model import LimitReached
+from posthouse.limits.service import Limiter
+from posthouse.limits.shared import NotCovered, SharedGate, Taken, lease_of
+from posthouse.limits.wide import Alone, WideGate
+from posthouse.storage.redis import Redis
+from tests.limits.shared_world import Cable, World
+
+
+class Replica:
+    """A replica whose way to Redis can be cut."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.cable = Cable(world.url)
+
+    async def open(self) -> None:
+        await self.cable.lay()
+        self.line = Redis(self.cable.url, patience=5.0, changed=self._changed)
+        assert await self.line.open()
+        self.shared = SharedGate(self.line, self.world.books, Calendar())
+        self.gate = WideGate(self.line, self.shared, Limiter(), self.name)
+
+    def _changed(self, up: bool) -> None:
+        if up and hasattr(self, "gate"):
+            self.gate.returned()
+
+    async def lose(self) -> None:
+        self.cable.cut()
+        await until(lambda: not self.line.up)
+
+    async def find(self) -> None:
+        self.cable.mend()
+        await until(lambda: self.line.up and not self.shared.untold)
+
+    async def close(self) -> None:
+        await self.gate.close()
+        await self.line.close()
+        await self.cable.take_up()
+
+
+@pytest.fixture
+async def world(redis_server: str) -> AsyncIterator[World]:
+    world = World(redis_server)
+    await world.replica()
+    yield world
+    await world.forget()
+    for line in world.lines:
+        await line.close()
+
+
+@pytest.fixture
+async def one(world: World) -> AsyncIterator[Replica]:
+    replica = Replica(world, "one")
+    await replica.open()
+    yield replica
+    await replica.close()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.001)
+
+
+async def leased(replica: Replica, amount: int = 10, limit: int = 10_000) -> Taken | Alone:
+    """A first request, and the lease that follows it: 100 of 10,000."""
+    taken = await replica.gate.take(replica.world.demand(1, amount, limit=limit))
+    await until(lambda: bool(replica.gate._leases))
+    assert await replica.world.committed() == amount + limit // 100
+    return taken
+
+
+@pytest.mark.req("WIDE-001")
+async def test_a_budget_goes_on_inside_its_lease_and_is_then_closed(world: World, one: Replica) -> None:
+    first = await leased(one)
+    await one.lose()
+    second = await one.gate.take(world.demand(2, 60, limit=10_000))
+    with pytest.raises(Unavailable):
+        await one.gate.take(world.demand(3, 41, limit=10_000))
+    third = await one.gate.take(world.demand(4, 500, limit=10_000, least=5))
+    assert third.amount == 40
+    second.end(50)
+    fourth = await one.gate.take(world.demand(5, 10, limit=10_000))
+    with pytest.raises(Unavailable):
+        await one.gate.take(world.demand(6, 1, limit=10_000))
+    with pytest.raises(Unavailable):
+        await one.gate.take(world.demand(6, 1, purses=("other",)))
+    assert (one.gate.counts.alone, one.gate.counts.closed) == (3, 3)
+    first.end(10)
+    third.end(40)
+    await one.find()
+    # 10 and 50 and 40 are charged, 10 are still held
+    assert await world.committed() == 110
+    fourth.end(3)
+    fourth.end(3)
+    await until(lambda: not one.shared.untold)
+    assert await world.committed() == 103
+
+
+@pytest.mark.req("WIDE-002")
+async def test_rate_limits_are_those_of_one_replica_meanwhile(world: World, one: Replica) -> None:
+    limits = Limits(rpm=3, concurrency=2)
+    await one.lose()
+    held = [await one.gate.take(world.demand(number, limits=limits)) for number in range(2)]
+    with pytest.raises(LimitReached, match="at once"):
+        await one.gate.take(world.demand(9, limits=limits))
+    assert b"x-ratelimit-remaining-requests: 1" in held[-1].head()
+    held[0].end()
+    (await one.gate.take(world.demand(3, limits=limits))).end()
+    with pytest.raises(LimitReached, match="per minute"):
+        await one.gate.take(world.demand(4, limits=limits))
+
+
+@pytest.mark.req("WIDE-003")
+async def test_when_redis_comes_back_with_nothing_postgresql_says_it_all(world: World, one: Replica) -> None:
+    books = world.books
+    await leased(one)
+    books.write("req_1", "b", 10)
+    await one.lose()
+    second = await one.gate.take(world.demand(2, 60, limit=10_000))
+    books.write("req_2", "b", second.amount)
+    third = await one.gate.take(world.demand(3, 30, limit=10_000))
+    books.write("req_3", "b", third.amount)
+    third.end(20)
+    books.write("req_3", "b", 30, 20)
+    await world.forget()
+    await one.find()
+    await one.gate.take(world.demand(4, 5, limit=10_000))
+    assert await world.committed() in (95, 195)  # without or with a new lease
+    second.end(50)
+    await until(lambda: not one.shared.untold)
+    assert await world.committed() in (85, 185)
+
+
+@pytest.mark.req("WIDE-004")
+async def test_no_lease_is_taken_from_the_last_tenth_and_a_lease_is_given_back(world: World, one: Replica) -> None:
+    taken = await one.gate.take(world.demand(1, 8_950, limit=10_000))
+    await until(lambda: not one.gate._tasks)
+    assert not one.gate._leases
+    assert await world.committed() == 8_950
+    with pytest.raises(NotCovered):
+        await one.gate.take(world.demand(2, 1_051, limit=10_000))
+    taken.end(0)
+    other = Replica(world, "other")
+    await other.open()
+    await leased(other)
+    await other.close()
+    assert await world.committed() == 10
+
+
+@pytest.mark.req("WIDE-005")
+async def test_the_lease_of_a_replica_that_is_gone_is_judged_by_postgresql(world: World, one: Replica) -> None:
+    books = world.books
+    await leased(one)
+    books.write("req_1", "b", 10)
+    await one.lose()
+    alone = await one.gate.take(world.demand(2, 60, limit=10_000))
+    books.write("req_2", "b", 60)
+    alone.end(45)
+    books.write("req_2", "b", 60, 45)
+    holds = f"ph:{{{world.root}}}:h:b".encode()
+    await world.lines[0].ask(holds, "HSET", holds, lease_of("one", "b"), "100:1")
+    other = Replica(world, "other")
+    await other.open()
+    assert await other.shared.judge(world.root, "b") == 1
+    assert await world.committed() == 110  # it lives: it may still come back
+    books.dead.add("one")
+    assert await other.shared.judge(world.root, "b") == 1
+    assert await world.committed() is None
+    await other.gate.take(world.demand(3, 1, limit=10_000))
+    await until(lambda: bool(other.gate._leases))
+    assert await world.committed() == 10 + 45 + 1 + 100
+    await other.close()
