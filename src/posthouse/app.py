@@ -32,7 +32,9 @@ from posthouse.api.passing import PassingFace
 from posthouse.api.server import FrontDoor, keep_time
 from posthouse.api.services import Services
 from posthouse.api.sockets import Sockets
+from posthouse.billing.desk import Kept, PriceDesk
 from posthouse.billing.estimate import TokenCounter
+from posthouse.billing.exchange import ExchangeBook
 from posthouse.billing.ledger import Ledger
 from posthouse.billing.prices import PriceBook
 from posthouse.core.errors import ConfigError, PosthouseError
@@ -93,7 +95,9 @@ class Posthouse:
         self._counter = TokenCounter()
         self.client: UpstreamClient | None = None
         self.prices = PriceBook(settings.prices)
-        self.pricing = Pricing(self.prices)
+        self.pricing = Pricing(self.prices, ExchangeBook(settings.rates))
+        self.desk = PriceDesk(self.database)
+        self._use_prices(self.desk.changed())
         self.door = FrontDoor(
             protocol_options(settings.server), self.directory, self, self.ids, settings.server.cors_origins
         )
@@ -197,6 +201,7 @@ class Posthouse:
                         self.pricing,
                         self.router,
                         self.registry,
+                        self.desk,
                     )
                 )
             return control
@@ -285,14 +290,21 @@ class Posthouse:
             seconds = self.configuration.loaded.settings.routing.models_refresh
             await asyncio.sleep(seconds if seconds > 0 else 86_400 * 365)
 
+    def _use_prices(self, kept: Kept | None) -> None:
+        """What was set in the database; None where nothing has changed."""
+        if kept is not None:
+            self.prices.use(kept.rows, kept.seed)
+            self.pricing.clear()
+
     async def _follow_directory(self) -> None:
-        """Keys that another process made or revoked hold here within a second."""
+        """Keys that another process made or revoked, and prices that it set, hold here within a second."""
         while True:
             await asyncio.sleep(_REFRESH_SECONDS)
             try:
                 await asyncio.to_thread(self.directory.refresh_if_changed)
+                self._use_prices(await asyncio.to_thread(self.desk.changed))
             except Exception:  # the top of a task: a database that is away must not end it
-                logger.exception("keys could not be read again")
+                logger.exception("keys and prices could not be read again")
 
     def _gauges(self) -> None:
         router, journal = self.router, self.journal

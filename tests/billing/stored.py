@@ -11,7 +11,7 @@ from posthouse.billing.model import Price, Settlement, UnpricedPolicy
 from posthouse.billing.verify import verify
 from posthouse.core.caller import Caller
 from posthouse.core.money import Money
-from posthouse.core.usage import NO_USAGE, Usage
+from posthouse.core.usage import COUNTS, NO_USAGE, Usage
 from posthouse.storage import tables
 from posthouse.storage.appliers import APPLIERS
 from posthouse.storage.database import Database
@@ -97,7 +97,9 @@ class StoredHouse:
             deployment="main/m",
             status=200 if ended_by == "complete" else 502,
             attempts=1,
-            **msgspec.structs.asdict(usage) | {"image_kind": usage.image_kind or None},
+            **{name: getattr(usage, name) for name in COUNTS},
+            image_kind=usage.image_kind or None,
+            service_tier=usage.tier or None,
             usage_source="provider" if hold.state == "settled" else None,
             cost=None if cost is None else cost.nano,
             currency=None if cost is None else cost.currency,

@@ -29,7 +29,7 @@ def oracle() -> dict[str, Any]:
 def usage_of(case: dict[str, Any], usages: list[list[int]]) -> Usage:
     numbers = usages[case["usage"]]
     fresh, read, write, hour, output, reasoning, audio_in, audio_out, image_in, image_out = numbers[:10]
-    seconds, characters, searches = numbers[10:]
+    cached_audio, cached_image, seconds, characters, searches, web_searches, file_searches = numbers[10:]
     if case.get("input_only"):
         output = reasoning = audio_out = image_out = 0
     return Usage(
@@ -46,6 +46,11 @@ def usage_of(case: dict[str, Any], usages: list[list[int]]) -> Usage:
         audio_ms=seconds * 1000,
         characters=characters,
         searches=searches,
+        audio_cache_read=cached_audio if case.get("cached_audio") else 0,
+        image_cache_read=cached_image if case.get("cached_image") else 0,
+        web_searches=web_searches,
+        file_searches=file_searches,
+        tier=case.get("tier", ""),
     )
 
 
@@ -67,10 +72,13 @@ def test_every_answer_of_the_seed_equals_that_of_its_source(book: PriceBook, ora
 
 
 def test_the_seed_says_where_it_comes_from() -> None:
-    header = Seed().header
-    assert (header.source, header.license, header.currency) == ("genai-prices", "MIT", "USD")
-    assert header.version
-    assert header.date.startswith("20")
+    headers = Seed().sources
+    assert [(one.source, one.license) for one in headers] == [
+        ("genai-prices", "MIT"),
+        ("models.dev", "MIT"),
+        ("litellm", "MIT"),
+    ]
+    assert all(one.version and one.date.startswith("20") and one.url.startswith("https://") for one in headers)
 
 
 def test_the_seed_is_not_read_before_it_is_asked(tmp_path: Path) -> None:
@@ -84,7 +92,7 @@ def test_a_seed_beyond_its_bound_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "large.json"
     path.write_bytes(b" " * ((8 << 20) + 1))
     with pytest.raises(ValueError, match="8 MiB"):
-        _ = Seed(path).header
+        _ = Seed(path).sources
 
 
 def test_an_unknown_provider_and_an_unknown_model_have_no_price(book: PriceBook) -> None:
@@ -132,7 +140,12 @@ def test_a_model_that_the_seed_sells_by_time_alone_is_unpriced_for_a_chat(book: 
 def units_in(path: Path) -> list[dict[str, Any]]:
     """The units of every row that has some."""
     providers = json.loads(path.read_text(encoding="utf-8"))["providers"].values()
-    rows = [row for provider in providers for model in provider["models"] for row in model["prices"]]
+    rows = [
+        row
+        for provider in providers
+        for model in (*provider.get("models", ()), *provider.get("more", {}).values())
+        for row in model["prices"]
+    ]
     return [row["units"] for row in rows if "units" in row]
 
 
@@ -143,15 +156,17 @@ def test_every_rate_in_the_seed_is_a_whole_number_of_nano_units_and_not_negative
         return [one for child in value for one in rates(child)] if isinstance(value, list) else []
 
     everything = rates(json.loads(SEED_FILE.read_text(encoding="utf-8"))["providers"])
-    everything += [one for row in units_in(SEED_FILE) for one in row.values()]
+    for row in units_in(SEED_FILE):
+        everything += [*row.pop("image_kinds", {}).values(), *row.values()]
     assert len(everything) > 5000
     assert all(type(rate) is int and 0 <= rate < 10**15 for rate in everything)
 
 
 def test_a_missing_rate_falls_back_to_the_class_that_it_is_part_of() -> None:
-    assert rates_of({"input": 2, "output": 8}) == Rates(2, 2, 2, 2, 8, 8, 2, 8, 2, 8)
-    assert rates_of({"input": 2}) == Rates(2, 2, 2, 2, 2, 2, 2, 2, 2, 2)
-    assert rates_of({"input": 2, "cache_write": 3, "output": 8, "reasoning": 5}) == Rates(2, 2, 3, 3, 8, 5, 2, 8, 2, 8)
+    assert rates_of({"input": 2, "output": 8}) == Rates(2, 2, 2, 2, 8, 8, 2, 8, 2, 8, 2, 2)
+    assert rates_of({"input": 2}) == Rates(2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2)
+    most = {"input": 2, "cache_read": 1, "cache_write": 3, "output": 8, "reasoning": 5}
+    assert rates_of(most) == Rates(2, 1, 3, 3, 8, 5, 2, 8, 2, 8, 1, 1)
     assert {*FALLBACK, "input"} == set(Rates.__struct_fields__)
     assert Rates.__struct_fields__ == Usage.__struct_fields__[: len(Rates.__struct_fields__)]
 

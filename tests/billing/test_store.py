@@ -131,7 +131,7 @@ def test_units_are_summed_beside_tokens_and_shown_with_their_kind(stored: Stored
         records, _ = list_requests(connection)
     assert (row.images, row.audio_ms, row.characters, row.searches, row.input_tokens) == (2, 1_500, 0, 3, 12)
     shown = usage_to_json(row, "model")
-    assert [shown[name] for name in UNITS] == [2, 1_500, 0, 3]
+    assert [shown[name] for name in UNITS] == [2, 1_500, 0, 3, 0, 0, 0]
     told = [request_to_json(record)["usage"] for record in records]
     assert [one["image_kind"] for one in told] == [None, None, None, "1024x1024/high"]
     assert [one["images"] for one in told] == [0, 0, 0, 2]

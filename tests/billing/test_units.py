@@ -15,7 +15,7 @@ from posthouse.billing.prices import PriceBook, PriceKey
 from posthouse.billing.units import BY_ANYTHING, BY_TOKENS, MEASURES, Measure, UnitRates, measures_of
 from posthouse.core.errors import ConfigError
 from posthouse.core.money import Money
-from posthouse.core.usage import NO_USAGE, Usage
+from posthouse.core.usage import COUNTS, NO_USAGE, Usage
 from posthouse.settings.model import PriceSettings
 
 NOW = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC).timestamp()
@@ -27,6 +27,7 @@ ALONE = {  # one unit each
     "searches": Usage(searches=2),
 }
 UNITS = ("images", "audio_ms", "characters", "searches")
+BESIDE = ("web_searches", "file_searches", "sessions")
 KINDS = ("", "1024x1024", "/high", "1024x1024/high", "1024x1024/low", "1024x1536/high", "512x512/low")
 
 
@@ -44,7 +45,7 @@ def priced(**values: object) -> Price:
 rate = st.integers(0, 10**12)
 count = st.integers(0, 10**6)
 kind = st.sampled_from(KINDS)
-token_rates = st.builds(Rates, *[rate] * 10)
+token_rates = st.builds(Rates, *[rate] * 12)
 unit_rates = st.builds(
     UnitRates,
     rate,
@@ -53,15 +54,27 @@ unit_rates = st.builds(
     rate,
     st.dictionaries(st.sampled_from(["1024x1024/high", "1024x1024", "high", "low"]), rate),
     st.sampled_from([0, 10_000]),
+    rate,
+    rate,
+    rate,
 )
-usages = st.builds(Usage, *[count] * 14, kind)
+TIERS = ("", "flex", "priority", "default")
+usages = st.builds(Usage, *[count] * 16, kind, count, count, count, st.sampled_from(TIERS))
 measured = st.frozensets(st.sampled_from(["tokens", *MEASURES.values()]), min_size=1)
 
 
 @st.composite
 def prices(draw: st.DrawFn) -> Price:
-    """A price of any shape: what it does not measure by has no rate."""
+    """A price of any shape, with or without service tiers that cost something else."""
     measures: frozenset[Measure] = draw(measured)
+    price = draw(shapes(measures))
+    variants = {tier: draw(shapes(measures)) for tier in ("flex", "priority") if draw(st.booleans())}
+    return replace(price, variants=variants)
+
+
+@st.composite
+def shapes(draw: st.DrawFn, measures: frozenset[Measure]) -> Price:
+    """What it does not measure by has no rate."""
     tokens = "tokens" in measures
     given_units = draw(unit_rates)
     absent = {unit: 0 for unit, measure in MEASURES.items() if measure not in measures}
@@ -82,6 +95,7 @@ def prices(draw: st.DrawFn) -> Price:
 
 def exactly(price: Price, usage: Usage) -> int:
     """The cost by fractions, summed class by class and rounded once, half up."""
+    price = price.variants.get(usage.tier, price)
     total = Fraction(0)
     rates = price.rates_for(usage.total_input)
     for name in rates.__struct_fields__:
@@ -91,6 +105,8 @@ def exactly(price: Price, usage: Usage) -> int:
         image = units.of_image(usage.image_kind)
         sound = max(usage.audio_ms, units.least_audio_ms) if usage.audio_ms else 0
         total += Fraction(usage.images * image + usage.characters * units.character, 10**6)
+        for name, unit in (("web_searches", "web_search"), ("file_searches", "file_search"), ("sessions", "session")):
+            total += Fraction(getattr(usage, name) * getattr(units, unit), 10**6)
         total += Fraction(usage.searches * units.search, 10**6) + Fraction(sound * units.audio_second, 10**9)
     return price.per_request + int(total + Fraction(1, 2))
 
@@ -100,30 +116,33 @@ def test_a_cost_is_the_exact_sum_over_tokens_and_units_rounded_once(price: Price
     assert price.cost(usage) == exactly(price, usage)
 
 
-@given(prices(), usages, st.sampled_from(["output", "image_output", *UNITS]), count)
+@given(prices(), usages, st.sampled_from(["output", "image_output", *UNITS, *BESIDE]), count)
 def test_more_of_anything_never_costs_less(price: Price, usage: Usage, name: str, more: int) -> None:
     larger = replace(usage, **{name: getattr(usage, name) + more})
     assert price.cost(larger) >= price.cost(usage)
 
 
-@given(prices(), usages, st.lists(st.fractions(0, 1), min_size=14, max_size=14), kind)
+@given(prices(), usages, st.lists(st.fractions(0, 1), min_size=16, max_size=16), kind, st.data())
 def test_a_reserve_covers_every_call_that_keeps_to_what_it_said(
-    price: Price, expected: Usage, parts: list[Fraction], answered: str
+    price: Price, expected: Usage, parts: list[Fraction], answered: str, data: st.DataObject
 ) -> None:
+    asked = data.draw(st.sampled_from(["", "auto", "flex", "priority"]))
+    served = data.draw(st.sampled_from(["", "default", *(["flex", "priority"] if asked == "auto" else [asked])]))
+    expected = replace(expected, **dict.fromkeys(BESIDE, 0))
     if not price.covers(expected):
         with pytest.raises(ValueError, match="cover"):
-            reserve_for(price, expected)
+            reserve_for(price, expected, asked)
         return
     used = {name: int(getattr(expected, name) * part) for name, part in zip(TOKENS_AND_UNITS, parts, strict=True)}
     # Of the input that was expected, some was read from a cache and some written to one; some of the output is thought.
     used["cache_read"] += expected.input - used["input"]
     used["reasoning"] += expected.output - used["output"]
     size, _, quality = expected.image_kind.partition("/")
-    usage = Usage(**used, image_kind=expected.image_kind if size and quality else answered)
-    assert price.cost(usage) <= reserve_for(price, expected).nano
+    usage = Usage(**used, image_kind=expected.image_kind if size and quality else answered, tier=served)
+    assert price.cost(usage) <= reserve_for(price, expected, asked).nano
 
 
-TOKENS_AND_UNITS = [name for name in Usage.__struct_fields__ if name != "image_kind"]
+TOKENS_AND_UNITS = [name for name in COUNTS if name not in BESIDE]
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ _EVENTS: list[Event] = [
     ToolCallStarted("toolu_02", "get_time", call=1),
     ToolCallDelta("{}", call=1),
     Finished("tool_calls"),
-    UsageReported(Usage(12, 2000, 60, 40, 59, 30)),
+    UsageReported(Usage(12, 2000, 60, 40, 59, 30, tier="standard")),
 ]
 
 

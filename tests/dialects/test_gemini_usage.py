@@ -51,7 +51,14 @@ def test_audio_and_images_are_classes_of_their_own() -> None:
     }
     usage = _read(payload)
     assert usage == Usage(
-        input=45, cache_read=15, audio_input=20, image_input=28, output=5, audio_output=15, image_output=30
+        input=45,
+        cache_read=5,
+        audio_cache_read=10,
+        audio_input=20,
+        image_input=28,
+        output=5,
+        audio_output=15,
+        image_output=30,
     )
     assert usage.total == 158
 

@@ -86,7 +86,7 @@ def test_a_stream_with_thoughts_a_text_and_two_calls_is_read_whole() -> None:
         ToolCallStarted("call_B", "get_weather", "function", 1),
         ToolCallDelta('{"city":"Bern"}', "function", 1),
         Finished("tool_calls"),
-        UsageReported(Usage(input=43, cache_read=64, output=41, reasoning=32)),
+        UsageReported(Usage(input=43, cache_read=64, output=41, reasoning=32, tier="default")),
     ]
     assert (decoder.done, decoder.id, decoder.finish()) == (True, "resp_0c1d", ())
 

@@ -16,6 +16,7 @@ from posthouse.dialects.openai_chat import (
     whole_text,
     whole_usage,
 )
+from posthouse.dialects.openai_usage import at_tier
 from posthouse.dialects.sse import data_of, split_events
 from tests.dialects.recordings import everything, excerpt, is_chat_stream, is_whole_chat, rendered
 
@@ -33,7 +34,9 @@ def _check_stream(recording: dict[str, Any]) -> None:
         assert _chunks(out) == chunks  # unknown members too
         assert asked.done
         assert asked.error is None
-        reported = [usage_of(chunk["usage"]) for chunk in chunks if chunk.get("usage")]
+        reported = [
+            at_tier(usage_of(chunk["usage"]), chunk.get("service_tier")) for chunk in chunks if chunk.get("usage")
+        ]
         assert asked.usage == (reported[-1] if reported else None)
         finishes = [
             choice["finish_reason"] for chunk in chunks for choice in chunk["choices"] if choice["finish_reason"]
@@ -74,7 +77,7 @@ def _check_whole(recording: dict[str, Any]) -> None:
     answer = recording["response"]
     body = json.dumps(answer).encode()
     reply = whole_usage(body)
-    assert reply.usage == usage_of(answer["usage"])
+    assert reply.usage == at_tier(usage_of(answer["usage"]), answer.get("service_tier"))
     assert reply.finish_reason == answer["choices"][0]["finish_reason"]
     assert whole_text(body).text.endswith(answer["choices"][0]["message"]["content"] or "")
     assert _without_nulls(json.loads(collect(to_events(body, include_usage=True)))) == _without_nulls(answer)

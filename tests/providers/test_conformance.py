@@ -23,7 +23,7 @@ from posthouse.providers.reply import Reply
 from posthouse.upstream.memory import MemoryResponse
 from posthouse.upstream.model import Transport, UpstreamRequest, UpstreamResponse
 from tests.providers.asking import CREDENTIAL, account, chat, embeddings, prepared
-from tests.providers.vendor import RECORDINGS, WIRES, Refusal, Vendor, expected, refusals, usage_of
+from tests.providers.vendor import RECORDINGS, WIRES, Refusal, Vendor, counted, expected, refusals, usage_of
 
 FAR = 1e12
 RECORDED = [row for row in BUILTIN if row.transport is None]
@@ -98,7 +98,7 @@ async def test_complete_passes_the_bytes_and_counts_every_token_once(row: Provid
     reply = await call(ready(row), chat(), Vendor(row), FAR)
     assert reply.body == (RECORDINGS / row.name / "chat.json").read_bytes()
     assert reply.whole is not None
-    assert reply.whole.usage == usage_of(expected(row))
+    assert counted(reply.whole.usage) == usage_of(expected(row))
 
 
 @rows
@@ -125,7 +125,7 @@ async def test_stream_passes_every_event_and_counts_every_token_once(row: Provid
     whole = expected(row)
     assert said(chunks_in(out)) == whole.text
     assert reply.stream is not None
-    assert reply.stream.usage == usage_of(whole)
+    assert counted(reply.stream.usage) == usage_of(whole)
     came = [
         event for event in split_events((RECORDINGS / row.name / "stream.sse").read_bytes()) if b"[DONE]" not in event
     ]

@@ -33,7 +33,7 @@ from posthouse.providers.prepare import Prepared, models_request, prepare, reque
 from posthouse.providers.registry import BUILTIN
 from posthouse.providers.reply import Reply
 from tests.providers.asking import CREDENTIAL, QUESTION, account, asked, chat, deployed, embeddings, prepared
-from tests.providers.vendor import Refusal, Vendor, expected, folder_of, refusals, usage_of, wire_of
+from tests.providers.vendor import Refusal, Vendor, counted, expected, folder_of, refusals, usage_of, wire_of
 
 FAR = 1e12
 NOBODY = Maker("", "", "")
@@ -78,7 +78,7 @@ async def test_complete(row: Provider, operation: Operation) -> None:
     wire = wire_of(str(vendor.seen and vendor.seen.target.partition(b"?")[0].decode()))
     said = expected(row, wire)
     assert reply.whole is not None
-    assert reply.whole.usage == usage_of(said)
+    assert counted(reply.whole.usage) == usage_of(said)
     answer = answer_in(operation, reply.body)
     assert text_of(answer).endswith(said.text)
     assert answer.usage is not None and answer.usage.total == usage_of(said).total
@@ -93,7 +93,7 @@ async def test_stream(row: Provider, operation: Operation) -> None:
     found = await stream_in(operation, reply)
     said = expected(row, wire)
     assert reply.stream is not None
-    assert reply.stream.usage == usage_of(said)
+    assert counted(reply.stream.usage) == usage_of(said)
     assert reply.stream.emitted().text.endswith(said.text)
     assert text_of(found.response).endswith(said.text)
     assert [choice.finish for choice in found.response.choices] == ["stop"]

@@ -125,5 +125,10 @@ def usage_of(found: Expected) -> Usage:
     return msgspec.convert(found.usage, Usage)
 
 
+def counted(usage: Usage | None) -> Usage | None:
+    """What was counted, at whatever tier it was served: the recordings' counts do not say that."""
+    return None if usage is None else msgspec.structs.replace(usage, tier="")
+
+
 def pieces(data: bytes) -> list[bytes]:
     return [data[start : start + _PIECE] for start in range(0, len(data), _PIECE)]

@@ -77,7 +77,7 @@ def expected(lines: Sequence[Line]) -> Dump:
             held.setdefault(row.id, [*values[:6], "held", row.created_at, None, None, None])
         elif isinstance(row, RequestRow):
             records.setdefault(row.id, msgspec.structs.astuple(row))
-        elif row.hold_id not in ended:
+        elif isinstance(row, EndRow) and row.hold_id not in ended:
             ended.add(row.hold_id)
             if row.hold_id in held:
                 held[row.hold_id][6] = row.state

@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from posthouse.accounts.service import Directory
+from posthouse.billing.desk import PriceDesk
 from posthouse.billing.prices import PriceBook
 from posthouse.gateway.configuration import Configuration
 from posthouse.gateway.pricing import Pricing
@@ -13,8 +14,8 @@ from posthouse.storage.journal import Journal
 
 
 class Services(Struct, frozen=True, eq=False):
-    """All of one running house. Calls on `database`, `directory` verbs and `journal.wait_applied` block: use
-    threads."""
+    """All of one running house. Calls on `database`, verbs of `directory` and `desk`, and `journal.wait_applied` block:
+    use threads."""
 
     configuration: Configuration
     database: Database
@@ -24,3 +25,4 @@ class Services(Struct, frozen=True, eq=False):
     pricing: Pricing
     router: Router
     registry: Registry
+    desk: PriceDesk

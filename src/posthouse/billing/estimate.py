@@ -68,42 +68,56 @@ def rough_input_tokens(request: ModelRequest) -> int:
     return size * 2 // 5 + media + 1
 
 
-def reserve_of(price: Price, rough: int, output: int) -> Money:
-    """The most that a call is expected to cost: `rough` tokens of input and `output` of output (over all choices).
+def reserve_of(price: Price, rough: int, output: int, tier: str = "") -> Money:
+    """The most that a call is expected to cost: `rough` tokens of input and `output` of output (over all choices), at
+    the dearest price that may hold for a request that asks for `tier`.
 
     Input may be written to a cache and output may be reasoning, which some models charge more for.
     """
+    nano = _reserve_of(price, rough, output)
+    if tier and price.variants:
+        nano = max([_reserve_of(one, rough, output) for one in price.asked(tier)])
+    return Money(nano if price.exchange is None else price.exchange.of(nano), price.currency)
+
+
+def _reserve_of(price: Price, rough: int, output: int) -> int:
     rates = price.rates_for(rough) if price.tiers else price.rates
     nano = cost_nano([(rough, max(rates.input, rates.cache_write)), (output, max(rates.output, rates.reasoning))])
-    return Money(price.per_request + nano, price.currency)
+    return price.per_request + nano
 
 
-def reserve_for(price: Price, expected: Usage) -> Money:
-    """The most that a call costs which consumes no more than `expected`, class by class and unit by unit.
+def reserve_for(price: Price, expected: Usage, tier: str = "") -> Money:
+    """The most that a call costs which consumes no more than `expected`, class by class and unit by unit, at the
+    dearest price that may hold for a request that asks for `tier`.
 
     Of `input` any part may be written to a cache or read from one, of `output` any part may be reasoning; images may be
     of any kind that `expected.image_kind` leaves open. ValueError where the price does not cover it.
     """
     if not price.covers(expected):
         raise ValueError("a reserve for a use that the price does not cover")
+    nano = max([_reserve_for(one, expected) for one in price.asked(tier)])
+    return Money(nano if price.exchange is None else price.exchange.of(nano), price.currency)
+
+
+def _reserve_for(price: Price, expected: Usage) -> int:
     reached = [tier.rates for tier in price.tiers if expected.total_input > tier.above]
     total = max(_most_by_tokens(rates, expected) for rates in (price.rates, *reached)) * 1000
     units = price.units
     if units is not None:
         total += units.thousandths(expected, units.most_of_image(expected.image_kind))
-    return Money(price.per_request + (total + 500_000_000) // 1_000_000_000, price.currency)
+    return price.per_request + (total + 500_000_000) // 1_000_000_000
 
 
 def _most_by_tokens(rates: Rates, expected: Usage) -> int:
     """In 10^-6 of a nano-unit."""
     fresh = max(rates.input, rates.cache_read, rates.cache_write, rates.cache_write_1h)
-    cached = expected.cache_read + expected.cache_write + expected.cache_write_1h
+    cached = expected.total_cache_read + expected.cache_write + expected.cache_write_1h
     return (
         (expected.input + cached) * fresh
         + (expected.output + expected.reasoning) * max(rates.output, rates.reasoning)
-        + expected.audio_input * rates.audio_input
+        + expected.audio_input * max(rates.audio_input, rates.audio_cache_read)
         + expected.audio_output * rates.audio_output
-        + expected.image_input * rates.image_input
+        + expected.image_input * max(rates.image_input, rates.image_cache_read)
         + expected.image_output * rates.image_output
     )
 

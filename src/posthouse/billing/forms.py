@@ -12,13 +12,12 @@ import msgspec
 
 from posthouse.billing.model import Price, Verification
 from posthouse.billing.store import UNITS, EntryRow, GroupBy, HoldRecord, RequestDetail, Span, UsageRow
-from posthouse.billing.units import MEASURES, SOLD_BY
+from posthouse.billing.units import BESIDE, MEASURES, SOLD_BY
 from posthouse.core.errors import InvalidRequest
 from posthouse.core.money import NANO, format_nano
-from posthouse.core.usage import Usage
+from posthouse.core.usage import COUNTS, Usage
 from posthouse.storage.rows import RequestRow
 
-_COUNTS: Final = tuple(name for name in Usage.__struct_fields__ if name != "image_kind")
 _MAX_TEXT: Final = 40
 _MAX_SECONDS: Final = 253_402_300_799  # the last second of the year 9999
 
@@ -70,7 +69,7 @@ def usage_to_json(row: UsageRow, group_by: GroupBy) -> dict[str, Any]:
 
 def request_to_json(row: RequestRow) -> dict[str, Any]:
     """One line of the listing of requests; `usage` holds every class of tokens, disjoint, and every unit."""
-    usage = Usage(**{name: getattr(row, name) for name in _COUNTS})
+    usage = Usage(**{name: getattr(row, name) for name in COUNTS})
     return {
         "id": row.id,
         "created_at": iso(row.created_at),
@@ -86,7 +85,7 @@ def request_to_json(row: RequestRow) -> dict[str, Any]:
         "error_code": row.error_code,
         "ended_by": row.ended_by,
         "usage": {
-            **msgspec.structs.asdict(usage),
+            **{name: getattr(usage, name) for name in COUNTS},
             "image_kind": row.image_kind,
             "total_input": usage.total_input,
             "total_output": usage.total_output,
@@ -95,6 +94,11 @@ def request_to_json(row: RequestRow) -> dict[str, Any]:
         "priced": bool(row.priced),
         "cost": amount(row.cost),
         "currency": row.currency,
+        "service_tier": row.service_tier,
+        "price_id": row.price_id,
+        "list_cost": amount(row.list_cost),
+        "list_currency": row.list_currency,
+        "exchange_rate": row.exchange_rate,
         "attempts": row.attempts,
         "ttft_ms": row.ttft_ms,
         "duration_ms": row.duration_ms,
@@ -164,29 +168,39 @@ def verification_to_json(found: Verification) -> dict[str, Any]:
 def price_to_json(price: Price) -> dict[str, Any]:
     """Rates per million tokens for every class, empty where nothing is sold by tokens; tiers hold for a whole request
     with more input than `above`. `units` has those that something is sold by, as [[prices]] names them; `measures` says
-    what a call can be charged by, and all where nothing but the call itself is."""
+    what a call can be charged by, and all where nothing but the call itself is. `service_tiers` are those that cost
+    something else."""
     return {
-        "currency": price.currency,
-        "per_million": rates_to_json(price.rates) if "tokens" in price.measures else {},
-        "units": units_to_json(price),
-        "per_request": format_nano(price.per_request),
+        "id": price.id or None,
+        **_shown(price),
+        "service_tiers": {name: _shown(variant) for name, variant in price.variants.items()},
         "measures": sorted(price.measures),
-        "tiers": [{"above": tier.above, "per_million": rates_to_json(tier.rates)} for tier in price.tiers],
         "source": price.source,
         "priced_as": price.model,
         "effective_from": price.effective_from,
     }
 
 
+def _shown(price: Price) -> dict[str, Any]:
+    return {
+        "currency": price.currency if price.exchange is None else price.exchange.listed,
+        "per_million": rates_to_json(price.rates) if "tokens" in price.measures else {},
+        "units": units_to_json(price),
+        "per_request": format_nano(price.per_request),
+        "tiers": [{"above": tier.above, "per_million": rates_to_json(tier.rates)} for tier in price.tiers],
+    }
+
+
 def units_to_json(price: Price) -> dict[str, Any]:
-    """An amount for each unit as it is sold: characters by the million, everything else one by one."""
+    """An amount for each unit as it is sold: characters by the million, searches of the web and of files by the
+    thousand, everything else one by one."""
     units = price.units
     if units is None:
         return {}
     shown: dict[str, Any] = {
         name: _exactly(getattr(units, name), sold_by)
         for name, sold_by in SOLD_BY.items()
-        if MEASURES[name] in price.measures
+        if (getattr(units, name) if name in BESIDE else MEASURES[name] in price.measures)
     }
     if units.image_kinds:
         shown["image_kinds"] = {kind: _exactly(rate, SOLD_BY["image"]) for kind, rate in units.image_kinds.items()}

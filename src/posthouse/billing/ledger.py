@@ -270,8 +270,9 @@ class Ledger:
 
 def _mismatch(subject: Subject, budget: str, price: str) -> Forbidden:
     return Forbidden(
-        f"The budget of this {subject.kind} is in {budget}, but the price of this model is in {price}. The operator "
-        f"can set a price in {budget} in posthouse.toml ([[prices]]), or a budget in {price}.",
+        f"The budget of this {subject.kind} is in {budget}, but the price of this model is in {price}, and no rate "
+        f"between the two is known. The operator can give one ([[rates]] in posthouse.toml), a price in {budget} "
+        f"([[prices]]), or a budget in {price}.",
         param="model",
         code="currency_mismatch",
     )

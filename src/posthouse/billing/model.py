@@ -3,12 +3,16 @@
 Above: gateway (holds, settlements), the control plane (queries, verification). Below: core.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from hashlib import sha256
 from typing import Final, Literal
 
-from msgspec import Struct
+import msgspec
+from msgspec import Struct, structs
 
-from posthouse.billing.units import BY_TOKENS, Measure, UnitRates, measures_of
+from posthouse.billing.exchange import Exchange
+from posthouse.billing.units import BY_TOKENS, Measure, UnitRates, measures_of, multiplied
 from posthouse.core.usage import Usage, UsageSource
 
 UnpricedPolicy = Literal["auto", "allow", "refuse"]
@@ -25,6 +29,8 @@ FALLBACK: Final[dict[str, str]] = {
     "reasoning": "output",
     "audio_output": "output",
     "image_output": "output",
+    "audio_cache_read": "cache_read",
+    "image_cache_read": "cache_read",
 }
 
 
@@ -41,6 +47,12 @@ class Rates(Struct, frozen=True, gc=False):
     audio_output: int
     image_input: int
     image_output: int
+    audio_cache_read: int
+    image_cache_read: int
+
+    def times(self, factor: Fraction) -> "Rates":
+        """All of it multiplied, each rate rounded half up."""
+        return Rates(*[multiplied(getattr(self, name), factor) for name in self.__struct_fields__])
 
 
 def rates_of(given: Mapping[str, int]) -> Rates:
@@ -61,6 +73,10 @@ class Tier(Struct, frozen=True):
 class Price(Struct, frozen=True):
     """What a model costs at one moment. `tiers` ascend; `per_request` is nano-units for each settled call.
 
+    `variants` are the prices of the service tiers that cost something else. `exchange` is given where a call is paid in
+    another currency than this price is in: `currency` is then the one that is paid in. `id` is made of the content, but
+    for the exchange, and empty while nobody has asked for it (`identified`).
+
     `measures` is what a call is charged by: tokens (`rates`, zero where they are none of it), units (`units`), or both,
     which add up. `source` says who says so (`configuration`, `self-hosted`, or the seed with its version), `model`
     under which name the row was found, `effective_from` since which day (ISO, UTC), None where the source does not
@@ -76,6 +92,9 @@ class Price(Struct, frozen=True):
     effective_from: str | None = None
     units: UnitRates | None = None
     measures: frozenset[Measure] = BY_TOKENS
+    variants: Mapping[str, "Price"] = {}
+    exchange: Exchange | None = None
+    id: str = ""
 
     def rates_for(self, total_input: int) -> Rates:
         """The rates of a whole request with this much input."""
@@ -86,9 +105,16 @@ class Price(Struct, frozen=True):
         return chosen
 
     def cost(self, usage: Usage) -> int:
-        """Nano-units for this usage, rounded once, half up."""
+        """Nano-units of `currency` for this usage: rounded once, half up, and once more where it is exchanged."""
+        nano = self.listed(usage)
+        return nano if self.exchange is None else self.exchange.of(nano)
+
+    def listed(self, usage: Usage) -> int:
+        """The same in the currency that the price is in."""
+        if usage.tier and self.variants and (variant := self.variants.get(usage.tier)) is not None:
+            return variant.listed(usage)
         rates = self.rates_for(usage.total_input) if self.tiers else self.rates
-        # One expression, not ten pairs for cost_nano to add up, and rounded here as it does: 0.8 us instead of 1.8.
+        # One expression, not a dozen pairs for cost_nano to add up, and rounded here as it does: 0.8 us instead of 1.8.
         total = (
             usage.input * rates.input
             + usage.cache_read * rates.cache_read
@@ -100,6 +126,8 @@ class Price(Struct, frozen=True):
             + usage.audio_output * rates.audio_output
             + usage.image_input * rates.image_input
             + usage.image_output * rates.image_output
+            + usage.audio_cache_read * rates.audio_cache_read
+            + usage.image_cache_read * rates.image_cache_read
         )
         units = self.units
         if units is None:
@@ -121,7 +149,39 @@ class Price(Struct, frozen=True):
         return not any(
             any(getattr(rates, name) for name in rates.__struct_fields__)
             for rates in (self.rates, *(tier.rates for tier in self.tiers))
+        ) and all(variant.free for variant in self.variants.values())
+
+    def times(self, factor: Fraction, source: str) -> "Price":
+        """All of it multiplied, each rate rounded half up; `source` says by whom."""
+        return structs.replace(
+            self,
+            source=source,
+            rates=self.rates.times(factor),
+            tiers=tuple(Tier(tier.above, tier.rates.times(factor)) for tier in self.tiers),
+            per_request=multiplied(self.per_request, factor),
+            units=None if self.units is None else self.units.times(factor),
+            variants={name: variant.times(factor, source) for name, variant in self.variants.items()},
         )
+
+    def paid_by(self, exchange: Exchange) -> "Price":
+        """The same, paid in another currency."""
+        variants = {name: variant.paid_by(exchange) for name, variant in self.variants.items()}
+        return structs.replace(self, currency=exchange.currency, exchange=exchange, variants=variants)
+
+    def asked(self, tier: str) -> Iterable["Price"]:
+        """Every price that may hold for a request that asks for this tier, empty where it asks for none: a provider may
+        serve it at the usual one instead, and chooses itself where it is asked to (`auto`). A batch is no answer to a
+        request."""
+        yield self
+        if tier == "auto":
+            yield from (variant for name, variant in self.variants.items() if name != "batch")
+        elif tier in self.variants:
+            yield self.variants[tier]
+
+    def identified(self) -> "Price":
+        """With its `id`: the first 80 bits of a hash over all that it says."""
+        digest = sha256(msgspec.json.encode(structs.replace(self, id=""), order="sorted")).hexdigest()
+        return structs.replace(self, id=f"price_{digest[:20]}")
 
 
 # --- Holds ------------------------------------------------------------------------------------------------------------

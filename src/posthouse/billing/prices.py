@@ -2,8 +2,8 @@
 
 An unknown price is None and never zero; the ledger decides by policy what to do with it. So is one that says nothing of
 the use: a price by tokens for images, a price by images for a chat. A price is asked once for a deployment (`line`),
-and then for each call (`PriceLine.at`, 0.2 us, or `listed`); it changes only at UTC midnight, or at a minute where the
-seed has prices by time of day.
+and then for each call (`PriceLine.at`, 0.2 us, or `listed`); it changes only at UTC midnight, or at a minute where
+there are prices by time of day. Its service tiers are inside it (`Price.variants`).
 """
 
 import datetime as dt
@@ -11,31 +11,19 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from posthouse.billing.model import Price, rates_of
-from posthouse.billing.seed import Seed, SeedPrice, in_force
-from posthouse.billing.units import BY_ANYTHING, MEASURES, SOLD_BY, Measure, UnitRates
-from posthouse.core.errors import ConfigError
-from posthouse.core.money import parse_nano
+from posthouse.billing.overrides import EVERY_MODEL, Override, read_override
+from posthouse.billing.seed import Seed, SeedHeader, SeedModel
+from posthouse.billing.units import BY_ANYTHING
+from posthouse.core.money import NANO, format_nano
 from posthouse.settings.model import PriceSettings
 
 _MAX_LINES: Final = 8192
 _DAY: Final = 86_400
 _MINUTE: Final = 60
 _ZERO: Final = rates_of({"input": 0})
-# The field of [[prices]] -> the usage class.
-_FIELDS: Final = {
-    "input": "input",
-    "cached_input": "cache_read",
-    "cache_write": "cache_write",
-    "cache_write_1h": "cache_write_1h",
-    "output": "output",
-    "reasoning": "reasoning",
-    "audio_input": "audio_input",
-    "audio_output": "audio_output",
-    "image_input": "image_input",
-    "image_output": "image_output",
-}
 
 
 class PriceKey(Struct, frozen=True):
@@ -57,19 +45,10 @@ class PriceKey(Struct, frozen=True):
     currency: str = "USD"
 
 
-class Override(Struct, frozen=True):
-    """One [[prices]] table, read. `account` None holds for all; `start` is in seconds since the epoch."""
-
-    account: str | None
-    model: str
-    start: float
-    price: Price
-
-
 class PriceStep(Struct, frozen=True):
-    """One place that was asked for a price, in their order; at most one of them was `taken`."""
+    """One place that was asked for a price, in their order; `taken` are those that had a part in it."""
 
-    place: Literal["configuration", "self-hosted", "seed"]
+    place: Literal["configuration", "set", "self-hosted", "seed"]
     taken: bool
     detail: str
 
@@ -78,14 +57,15 @@ class PriceLine:
     """The prices of one deployment over time."""
 
     def __init__(
-        self, key: PriceKey, overrides: Sequence[Override], rows: tuple[str, list[SeedPrice]] | None, seed: Seed
+        self, key: PriceKey, overrides: Sequence[Override], rows: tuple[SeedModel, SeedHeader] | None, seed: Seed
     ):
         self.key = key
         # Later ones win: general before specific, old before new.
-        self._overrides = sorted(overrides, key=lambda one: (one.account is not None, one.start))
+        self._overrides = sorted(overrides, key=lambda one: (one.rank, one.age))
         self._rows = rows
         self._seed = seed
-        self._step = _MINUTE if rows is not None and any(row.from_ is not None for row in rows[1]) else _DAY
+        by_the_hour = any(one.hours is not None for one in overrides) or (rows is not None and rows[0].by_the_hour)
+        self._step = _MINUTE if by_the_hour else _DAY
         self._since = self._until = 0.0
         self._price: Price | None = None
         self._listed: Price | None = None
@@ -105,24 +85,27 @@ class PriceLine:
     def why(self, now: float) -> tuple[PriceStep, ...]:
         """How `at` came to its answer, in words."""
         steps: list[PriceStep] = []
-        named = " or ".join(repr(name) for name in self.key.names)
+        used = self._used(now)
+        below = not any(one.tier is None and one.factor is None for one in used)
         for override in reversed(self._overrides):
-            of = "any provider" if override.account is None else f"provider {override.account!r}"
-            since = f", from {override.price.effective_from}" if override.price.effective_from else ""
-            what = f"[[prices]] of {override.model!r} for {of}{since}"
-            if override.start > now:
-                steps.append(PriceStep("configuration", False, f"{what}: not yet in force"))
-            elif any(step.taken for step in steps):
-                steps.append(PriceStep("configuration", False, f"{what}: a newer or more specific one goes before it"))
+            told = override.told
+            if override in used:
+                steps.append(PriceStep(override.place, self.listed(now) is not None, told))
+            elif not override.start <= now:
+                steps.append(PriceStep(override.place, False, f"{told}: not yet in force"))
+            elif now >= override.end:
+                steps.append(PriceStep(override.place, False, f"{told}: no longer in force"))
+            elif not override.in_force(now):
+                steps.append(PriceStep(override.place, False, f"{told}: not at this hour"))
             else:
-                steps.append(PriceStep("configuration", True, what))
+                steps.append(PriceStep(override.place, False, f"{told}: a newer or more specific one goes before it"))
         if not steps:
+            named = " or ".join(repr(name) for name in self.key.names)
             steps.append(PriceStep("configuration", False, f"no [[prices]] names {named} for {self.key.account!r}"))
-        found = any(step.taken for step in steps)
         if self.key.free:
-            steps.append(PriceStep("self-hosted", not found, "this type of provider runs on your own machines: zero"))
+            steps.append(PriceStep("self-hosted", below, "this type of provider runs on your own machines: zero"))
         else:
-            steps.append(PriceStep("seed", not found and self.listed(now) is not None, self._why_seed()))
+            steps.append(PriceStep("seed", below and self._rows is not None, self._why_seed()))
         return tuple(steps)
 
     def _why_seed(self) -> str:
@@ -130,43 +113,83 @@ class PriceLine:
         if key.seed_provider is None:
             return "the seed knows no prices of this type of provider"
         names = " or ".join(repr(name) for name in key.seed_names)
-        header = self._seed.header
         if self._rows is None:
-            return f"{header.source} {header.version} has no model of {key.seed_provider!r} that is named {names}"
-        return (
-            f"{header.source} {header.version} ({header.date}): {key.seed_provider}/{self._rows[0]}, found as {names}"
-        )
+            known = ", ".join(f"{source.source} {source.version}" for source in self._seed.sources)
+            return f"{known}: no model of {key.seed_provider!r} that is named {names}"
+        model, header = self._rows
+        found = f"{header.source} {header.version} ({header.date}): {key.seed_provider}/{model.id}, found as {names}"
+        doubts = [self._seed.doubt(one) for one in model.differs]
+        return "; ".join([found, *doubts])
 
     def _read(self, now: float) -> None:
         self._since = now // self._step * self._step
         self._until = self._since + self._step
-        listed = self._listed = self._find(now)
+        found = self._find(now)
+        listed = self._listed = None if found is None else found.identified()
         self._price = listed if listed is not None and "tokens" in listed.measures else None
 
+    def _used(self, now: float) -> list[Override]:
+        """The overrides that have a part in the price: the newest of each kind, from the last that says amounts on."""
+        newest = {one.kind: one for one in self._overrides if one.in_force(now)}
+        ours = set(map(id, newest.values()))
+        used: list[Override] = []
+        for one in self._overrides:
+            if id(one) in ours:
+                if one.factor is None or one.tier is not None:
+                    used = [other for other in used if other.tier != one.tier]
+                used.append(one)
+        return used
+
     def _find(self, now: float) -> Price | None:
-        for override in reversed(self._overrides):
-            if override.start <= now:
-                return override.price
+        used = self._used(now)
+        price = None if any(one.tier is None and one.factor is None for one in used) else self._below(now)
+        for one in used:
+            if one.tier is None:
+                price = one.price if one.factor is None else _times(price, one)
+        if price is None:
+            return None
+        variants = dict(price.variants)
+        for one in used:
+            if one.tier is not None:
+                tier = one.price if one.factor is None else _times(price, one)  # of the standard price
+                if tier is not None:
+                    variants[one.tier] = replace(tier, variants={})
+        return replace(price, variants=variants) if variants != price.variants else price
+
+    def _below(self, now: float) -> Price | None:
+        """What holds without any override."""
         if self.key.free:
             name = self.key.names[0]
             return Price(self.key.currency, "self-hosted", name, rates=_ZERO, measures=BY_ANYTHING)
         if self._rows is None:
             return None
-        model, rows = self._rows
-        return self._seed.price(model, in_force(rows, dt.datetime.fromtimestamp(now, dt.UTC)))
+        return self._seed.price(*self._rows, dt.datetime.fromtimestamp(now, dt.UTC))
+
+
+def _times(price: Price | None, override: Override) -> Price | None:
+    if price is None or override.factor is None:
+        return None
+    return price.times(override.factor, f"{price.source}, times {format_nano(int(override.factor * NANO))}")
 
 
 class PriceBook:
     """All prices of the house. `overrides` are the [[prices]] of the settings; ConfigError where one cannot stand."""
 
     def __init__(self, overrides: Sequence[PriceSettings] = (), seed: Seed | None = None) -> None:
-        self.seed = seed if seed is not None else Seed()
+        self.seed = self._own = seed if seed is not None else Seed()
         self._overrides = [read_override(index, one) for index, one in enumerate(overrides)]
+        self._set: list[Override] = []
         self._lines: dict[PriceKey, PriceLine] = {}
 
     def replace(self, other: "PriceBook") -> None:
         """The overrides of another book in place of these. Lines that somebody holds keep what they had."""
         self._overrides = other._overrides
+        self._lines.clear()
+
+    def use(self, rows: Sequence[Override], seed: Seed | None) -> None:
+        """What was set beside the file, and the seed that holds, in place of what did; None is the package's own."""
+        self._set = list(rows)
+        self.seed = seed if seed is not None else self._own
         self._lines.clear()
 
     def line(self, key: PriceKey) -> PriceLine:
@@ -175,7 +198,7 @@ class PriceBook:
         if found is None:
             if len(self._lines) >= _MAX_LINES:
                 self._lines.clear()
-            found = self._lines[key] = PriceLine(key, self._overrides_of(key), self._rows_of(key), self.seed)
+            found = self._lines[key] = self.unkept(key)
         return found
 
     def unkept(self, key: PriceKey) -> PriceLine:
@@ -187,14 +210,16 @@ class PriceBook:
         return self.line(key).listed(now)
 
     def _overrides_of(self, key: PriceKey) -> list[Override]:
-        fitting = [one for one in self._overrides if one.account is None or one.account == key.account]
+        rows = (*self._overrides, *self._set)
+        fitting = [one for one in rows if one.account is None or one.account == key.account]
+        general = [one for one in fitting if one.model == EVERY_MODEL]
         for name in key.names:
             named = [one for one in fitting if one.model == name]
             if named:
-                return named
-        return []
+                return [*general, *named]
+        return general
 
-    def _rows_of(self, key: PriceKey) -> tuple[str, list[SeedPrice]] | None:
+    def _rows_of(self, key: PriceKey) -> tuple[SeedModel, SeedHeader] | None:
         if key.seed_provider is None or key.free:
             return None
         for name in key.seed_names:
@@ -202,45 +227,3 @@ class PriceBook:
             if rows is not None:
                 return rows
         return None
-
-
-def read_override(index: int, table: PriceSettings) -> Override:
-    """A [[prices]] table as a price. It needs `input`, a unit, or `request`; what is missing in it is ConfigError."""
-    given = {ours: text for theirs, ours in _FIELDS.items() if (text := getattr(table, theirs)) is not None}
-    units, measures = _units_of(index, table)
-    if "input" in given:
-        measures |= {"tokens"}
-    elif given or not (measures or table.request is not None):
-        raise ConfigError(
-            f"prices[{index}].input is missing: the price of {table.model!r} needs it, or a unit, or `request` alone"
-        )
-    day = table.effective_from
-    return Override(
-        account=table.provider,
-        model=table.model,
-        start=0.0 if day is None else dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC).timestamp(),
-        price=Price(
-            currency=table.currency,
-            source="configuration",
-            model=table.model,
-            rates=rates_of({name: parse_nano(text) for name, text in given.items()}) if given else _ZERO,
-            per_request=parse_nano(table.request) if table.request is not None else 0,
-            effective_from=None if day is None else day.isoformat(),
-            units=units,
-            measures=measures or BY_ANYTHING,
-        ),
-    )
-
-
-def _units_of(index: int, table: PriceSettings) -> tuple[UnitRates | None, frozenset[Measure]]:
-    """The units that a table names, and what they measure."""
-    given = {name: text for name in SOLD_BY if (text := getattr(table, name)) is not None}
-    if table.image_kinds and "image" not in given:
-        raise ConfigError(
-            f"prices[{index}].image is missing: the price of {table.model!r} needs it for images of any other kind"
-        )
-    if not given:
-        return None, frozenset()
-    rates = {name: parse_nano(text) * SOLD_BY[name] for name, text in given.items()}
-    kinds = {kind.lower(): parse_nano(text) * SOLD_BY["image"] for kind, text in table.image_kinds.items()}
-    return UnitRates(**rates, image_kinds=kinds), frozenset(MEASURES[name] for name in given)

@@ -19,7 +19,7 @@ from posthouse.storage.rows import RequestRow
 from posthouse.storage.tables import entries, holds, requests
 
 GroupBy = Literal["key", "model", "day", "deployment", "account"]
-UNITS: Final = ("images", "audio_ms", "characters", "searches")
+UNITS: Final = ("images", "audio_ms", "characters", "searches", "web_searches", "file_searches", "sessions")
 GROUPS: Final[tuple[GroupBy, ...]] = ("key", "model", "day", "deployment", "account")
 MAX_PAGE: Final = 1000
 T = TypeVar("T")
@@ -31,8 +31,10 @@ _SUMS: Final[dict[str, ColumnElement[int]]] = {
     + requests.c.cache_write
     + requests.c.cache_write_1h
     + requests.c.audio_input
-    + requests.c.image_input,
-    "cached_input_tokens": requests.c.cache_read,
+    + requests.c.image_input
+    + requests.c.audio_cache_read
+    + requests.c.image_cache_read,
+    "cached_input_tokens": requests.c.cache_read + requests.c.audio_cache_read + requests.c.image_cache_read,
     "output_tokens": requests.c.output + requests.c.reasoning + requests.c.audio_output + requests.c.image_output,
     **{name: requests.c[name] for name in UNITS},
 }
@@ -92,6 +94,9 @@ class UsageRow(Struct, frozen=True):
     audio_ms: int = 0
     characters: int = 0
     searches: int = 0
+    web_searches: int = 0
+    file_searches: int = 0
+    sessions: int = 0
 
 
 class EntryRow(Struct, frozen=True):

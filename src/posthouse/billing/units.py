@@ -4,6 +4,7 @@ Above: model (a Price has them). Below: core.
 """
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -21,16 +22,22 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "character": "characters",
     "search": "searches",
 }
-# The unit -> what a price of one is multiplied by to be that of a million: characters are sold by it anyway.
+# What a model does besides with tools of its vendor: charged beside its tokens, and a measure of no call.
+BESIDE: Final[Mapping[str, str]] = {"web_search": "web_searches", "file_search": "file_searches", "session": "sessions"}
+# The unit -> what a price of one is multiplied by to be that of a million: characters are sold by it anyway, and
+# searches of the web and of files by the thousand.
 SOLD_BY: Final[Mapping[str, int]] = {
     "image": 1_000_000,
     "audio_second": 1_000_000,
     "character": 1,
     "search": 1_000_000,
+    "web_search": 1_000,
+    "file_search": 1_000,
+    "session": 1_000_000,
 }
 
 
-class UnitRates(Struct, frozen=True):
+class UnitRates(Struct, frozen=True, omit_defaults=True):
     """Nano-units for a million of each unit, as rates of tokens are: a second of sound may cost a fraction of one.
 
     `image_kinds` are the images that cost something else than `image`, by size and quality (`1024x1024/high`), by size
@@ -44,6 +51,9 @@ class UnitRates(Struct, frozen=True):
     search: int = 0
     image_kinds: Mapping[str, int] = {}
     least_audio_ms: int = 0
+    web_search: int = 0
+    file_search: int = 0
+    session: int = 0
 
     def of_image(self, kind: str) -> int:
         """The rate of images of a kind, as `core.media.kind_of_image` has it; of any other kind, `image`."""
@@ -64,7 +74,14 @@ class UnitRates(Struct, frozen=True):
 
     def thousandths(self, usage: Usage, image: int) -> int:
         """What the units of a usage cost, in 10^-9 of a nano-unit, with `image` as the rate of its images."""
-        counted = usage.images * image + usage.characters * self.character + usage.searches * self.search
+        counted = (
+            usage.images * image
+            + usage.characters * self.character
+            + usage.searches * self.search
+            + usage.web_searches * self.web_search
+            + usage.file_searches * self.file_search
+            + usage.sessions * self.session
+        )
         sound = usage.audio_ms
         if 0 < sound < self.least_audio_ms:
             sound = self.least_audio_ms
@@ -72,7 +89,18 @@ class UnitRates(Struct, frozen=True):
 
     @property
     def free(self) -> bool:
-        return not (self.image or self.audio_second or self.character or self.search or any(self.image_kinds.values()))
+        return not any(getattr(self, name) for name in SOLD_BY) and not any(self.image_kinds.values())
+
+    def times(self, factor: Fraction) -> "UnitRates":
+        """All of it multiplied, each rate rounded half up."""
+        rates = {name: multiplied(getattr(self, name), factor) for name in SOLD_BY}
+        kinds = {kind: multiplied(rate, factor) for kind, rate in self.image_kinds.items()}
+        return UnitRates(**rates, image_kinds=kinds, least_audio_ms=self.least_audio_ms)
+
+
+def multiplied(rate: int, factor: Fraction) -> int:
+    """Rounded half up to a whole nano-unit for a million."""
+    return (2 * rate * factor.numerator + factor.denominator) // (2 * factor.denominator)
 
 
 def measures_of(usage: Usage) -> frozenset[Measure]:

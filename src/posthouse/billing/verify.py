@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Select, func, or_, select
 
 from posthouse.billing.balances import DAY_MS, day_of
 from posthouse.billing.model import Problem, Verification
-from posthouse.core.usage import Usage
+from posthouse.core.usage import COUNTS
 from posthouse.storage.database import Database
 from posthouse.storage.tables import entries, holds, requests, spend
 
@@ -23,7 +23,7 @@ MAX_HOLD_SECONDS: Final = 3600.0
 _debit: Final = entries.alias("debit")
 _TO_DEBIT: Final = (_debit.c.hold_id == holds.c.id) & (_debit.c.leg == 0)
 # Tokens by class, and what is no token: every number of a record that a cost is made of.
-_COUNTS: Final = tuple(requests.c[name] for name in Usage.__struct_fields__ if name != "image_kind")
+_COUNTS: Final = tuple(requests.c[name] for name in COUNTS)
 
 
 class Check(Struct, frozen=True):

@@ -6,7 +6,7 @@ is `output.py`, what they open is `workbench.py`.
 
 import typer
 
-from posthouse.cli import accounts, configuration, keys, market, records
+from posthouse.cli import accounts, configuration, keys, market, prices, records
 from posthouse.cli.doctor import doctor
 from posthouse.cli.explain import explain
 from posthouse.cli.serve import serve
@@ -19,7 +19,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(market.providers, name="providers")
 app.add_typer(market.models, name="models")
-app.add_typer(market.prices, name="prices")
+app.add_typer(prices.app, name="prices")
 app.command(help="What was consumed and what it cost, by group.")(records.usage)
 app.command()(explain)
 app.add_typer(records.ledger, name="ledger")

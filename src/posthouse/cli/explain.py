@@ -6,12 +6,11 @@ from typing import Annotated, Any
 import typer
 
 from posthouse.billing import store
-from posthouse.billing.prices import PriceBook
 from posthouse.billing.store import RequestDetail
 from posthouse.cli.market import visit
 from posthouse.cli.options import AsJson, Config, Data
 from posthouse.cli.output import cell, reporting, say, show_json, table
-from posthouse.cli.workbench import Market, settled_books
+from posthouse.cli.workbench import Market, price_book, settled_books
 from posthouse.core.errors import NotFound
 from posthouse.gateway.explain import Sources, explained_to_json, limits_of
 
@@ -38,7 +37,7 @@ def explain(
         found = detail
 
         async def explained(market: Market) -> dict[str, Any]:
-            prices = PriceBook(market.loaded.settings.prices)
+            prices = price_book(market.loaded)
             return explained_to_json(found, Sources(market.offers, prices, limits))
 
         shown = visit(explained, config, data)

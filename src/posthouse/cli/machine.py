@@ -62,7 +62,7 @@ def trust_store() -> Finding:
 def clock() -> Finding:
     """Ids, budgets and certificates hang on it: it cannot be before the day on which our prices were made."""
     now = time.time()
-    made = dt.datetime.fromisoformat(Seed().header.date).replace(tzinfo=dt.UTC).timestamp()
+    made = dt.datetime.fromisoformat(Seed().sources[0].date).replace(tzinfo=dt.UTC).timestamp()
     shown = dt.datetime.fromtimestamp(now, dt.UTC).isoformat(timespec="seconds")
     if not made - 86_400 <= now <= made + _LONG:
         return fail("clock", f"it says {shown}, which cannot be", "Set the clock, and keep it with NTP.")

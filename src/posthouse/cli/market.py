@@ -1,20 +1,16 @@
-"""`posthouse providers`, `models` and `prices`: what there is to ask, and what it costs, as this machine sees it."""
+"""`posthouse providers` and `models`: what there is to ask, as this machine sees it."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from posthouse.billing.prices import PriceBook
 from posthouse.cli.options import AsJson, Config, Data
-from posthouse.cli.output import FAILED, cell, reporting, say, show_json, show_listing, table
+from posthouse.cli.output import FAILED, reporting, show_json, show_listing
 from posthouse.cli.workbench import Market, open_market
 from posthouse.core.errors import NotFound
-from posthouse.gateway.forms import explanation_to_json, priced_to_json
-from posthouse.gateway.pricing import Pricing
 from posthouse.providers.model import Provider
 from posthouse.providers.registry import load as load_registry
 from posthouse.routing.check import check_provider
@@ -22,7 +18,6 @@ from posthouse.routing.forms import check_to_json, model_to_json, offer_to_json
 
 providers = typer.Typer(help="Provider accounts: who answers.", no_args_is_help=True)
 models = typer.Typer(help="Models: what there is to ask.", no_args_is_help=True)
-prices = typer.Typer(help="Prices: what it costs.", no_args_is_help=True)
 
 T = TypeVar("T")
 
@@ -114,70 +109,6 @@ def list_models(as_json: AsJson = False, config: Config = None, data: Data = Non
     show_listing(shown, ("model", "served_by", "operations"), as_json=False, empty="No models.")
 
 
-@prices.command("list")
-def list_prices(
-    model: Annotated[str | None, typer.Option(help="Only those behind this name.")] = None,
-    as_json: AsJson = False,
-    config: Config = None,
-    data: Data = None,
-) -> None:
-    """List what each deployment costs now, per million tokens and per unit."""
-
-    async def priced(market: Market) -> list[dict[str, Any]]:
-        catalog = await market.catalog()
-        pricing = Pricing(PriceBook(market.loaded.settings.prices))
-        now = time.time()
-        found = catalog.deployments() if model is None else catalog.candidates(model)
-        return [priced_to_json(one.deployment, pricing.listed(one.deployment, now)) for one in found]
-
-    with reporting():
-        rows = visit(priced, config, data)
-    if as_json:
-        show_json({"data": rows, "next": None})
-        return
-    shown = [{"deployment": row["deployment"], **_rates(row["price"])} for row in rows]
-    columns = ["deployment", "input", "cache_read", "output", "currency", "source"]
-    if any(row.get("units") for row in shown):
-        columns.insert(4, "units")
-    show_listing(shown, columns, as_json=False, empty="No models, so no prices.")
-
-
-@prices.command("explain")
-def explain_price(
-    model: Annotated[str, typer.Argument(help="A model's name, a route's, or a deployment's id.")],
-    as_json: AsJson = False,
-    config: Config = None,
-    data: Data = None,
-) -> None:
-    """Say which price applies to a model at each of its providers, and why."""
-
-    async def explained(market: Market) -> list[dict[str, Any]]:
-        catalog = await market.catalog()
-        book = PriceBook(market.loaded.settings.prices)
-        found = catalog.candidates(model)
-        if not found:
-            raise NotFound(f"No provider serves a model named {model}; `posthouse models list` shows what there is.")
-        return [explanation_to_json(one.deployment, book, time.time()) for one in found]
-
-    with reporting():
-        rows = visit(explained, config, data)
-    if as_json:
-        show_json({"model": model, "data": rows, "next": None})
-        return
-    for row in rows:
-        say(row["deployment"])
-        price = row["price"]
-        if price is None:
-            say("  no price is known: callers with a budget are refused (billing.unpriced)")
-        else:
-            if rates := [[name, amount] for name, amount in price["per_million"].items()]:
-                say(_indented(table(("class", f"{price['currency']} per million"), rates)))
-            if units := [[name, amount] for name, amount in _units(price).items()]:
-                say(_indented(table(("unit", f"{price['currency']} (character: per million)"), units)))
-        for step in row["steps"]:
-            say(f"  {'->' if step['taken'] else '  '} {step['place']}: {step['detail']}")
-
-
 def type_to_json(row: Provider) -> dict[str, Any]:
     """A type of provider, as `providers list --types` shows it."""
     return {
@@ -192,22 +123,3 @@ def type_to_json(row: Provider) -> dict[str, Any]:
         "lists_models": row.path_of("models") is not None,
         "docs": row.docs,
     }
-
-
-def _rates(price: dict[str, Any] | None) -> dict[str, Any]:
-    if price is None:
-        return {"source": "unknown"}
-    shown = {"currency": price["currency"], "source": cell(price["source"]), "units": _units(price)}
-    return {**price["per_million"], **shown}
-
-
-def _units(price: dict[str, Any]) -> dict[str, str]:
-    """What is not sold by tokens, as [[prices]] names it; an image of a kind by its kind."""
-    units = dict(price["units"])
-    kinds = units.pop("image_kinds", {})
-    request = {"request": price["per_request"]} if price["per_request"] != "0" else {}
-    return {**units, **kinds, **request}
-
-
-def _indented(text: str) -> str:
-    return "\n".join("  " + line for line in text.splitlines())

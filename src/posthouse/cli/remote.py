@@ -46,6 +46,29 @@ def post(settings: Settings, path: str, url: str | None, kind: type[T]) -> T:
     raise ConfigError(f"what answers at {shown} is no posthouse, or another version of it: it says {status}")
 
 
+def fetch(settings: Settings, url: str, limit: int) -> bytes:
+    """What `GET url` answers, `limit` bytes at most. ConfigError where it answers nothing of use."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise InvalidRequest(f"{url}: not a URL") from None
+    if parts.scheme not in _PORTS or not parts.hostname or parts.username is not None or not url.isascii():
+        raise InvalidRequest(f"{url}: expected https://HOST/PATH")
+    scheme: Literal["http", "https"] = "https" if parts.scheme == "https" else "http"
+    origin = Origin(scheme, parts.hostname, port or _PORTS[scheme])
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if not target.isprintable() or " " in target:
+        raise InvalidRequest(f"{url}: not a URL")
+    try:
+        status, body = asyncio.run(_send(settings, origin, target, b"accept: application/json\r\n", (b"GET", limit)))
+    except UpstreamFailure as failure:
+        raise ConfigError(f"{url} cannot be read: {failure.message}") from None
+    if status != 200:
+        raise ConfigError(f"{url} answers {status}")
+    return body
+
+
 class _Said(Struct):
     message: str
 
@@ -73,14 +96,18 @@ def _origin(settings: Settings, url: str | None) -> tuple[Origin, str]:
     return Origin(scheme, parts.hostname, port or _PORTS[scheme]), url.rstrip("/")
 
 
-async def _send(settings: Settings, origin: Origin, path: str, headers: bytes) -> tuple[int, bytes]:
+async def _send(
+    settings: Settings, origin: Origin, path: str, headers: bytes, how: tuple[bytes, int] = (b"POST", _LIMIT)
+) -> tuple[int, bytes]:
+    """`how`: the method, and the most bytes that are read."""
+    method, limit = how
     client = make_client(settings)
     try:
         response = await client.send(
             UpstreamRequest(
                 pool="server",
                 origin=origin,
-                method=b"POST",
+                method=method,
                 target=path.encode("ascii"),
                 headers=headers,
                 body=b"",
@@ -90,7 +117,7 @@ async def _send(settings: Settings, origin: Origin, path: str, headers: bytes) -
             )
         )
         try:
-            return response.status, await response.read(_LIMIT)
+            return response.status, await response.read(limit)
         finally:
             response.close()
     finally:

@@ -13,6 +13,8 @@ from msgspec import Struct
 
 from posthouse.accounts.service import Directory
 from posthouse.app import complete, make_client, open_database
+from posthouse.billing.desk import PriceDesk
+from posthouse.billing.prices import PriceBook
 from posthouse.providers.registry import Registry
 from posthouse.providers.registry import load as load_registry
 from posthouse.routing.catalog import Catalog
@@ -75,6 +77,20 @@ def settled_books(config: Path | None, data: Path | None) -> Iterator[Books]:
         if journal.is_dir() and segments(journal):
             Journal.recover(journal, books.database)
         yield books
+
+
+def price_book(loaded: Loaded) -> PriceBook:
+    """The prices of the settings, with what was set in the database, where there is one."""
+    book = PriceBook(loaded.settings.prices)
+    database = open_database(loaded.settings)
+    try:
+        if database.path is None or database.path.exists():
+            database.upgrade()
+            kept = PriceDesk(database).kept()
+            book.use(kept.rows, kept.seed)
+    finally:
+        database.close()
+    return book
 
 
 async def open_market(config: Path | None, data: Path | None) -> Market:

@@ -14,6 +14,7 @@ from posthouse.core.usage import NO_USAGE, Usage
 
 # No model reads or writes 10^12 tokens in a call: such a number is a fault, and no one is billed by it.
 _Count = Annotated[int, Meta(ge=0, le=2**40)]
+_Word = Annotated[str, Meta(max_length=32)]
 
 
 class CacheCreation(Struct, gc=False):
@@ -25,6 +26,10 @@ class OutputDetails(Struct, gc=False):
     thinking_tokens: _Count | None = None
 
 
+class ServerTools(Struct, gc=False):
+    web_search_requests: _Count | None = None
+
+
 class UsageObject(Struct, gc=False):
     """As it stands on the wire; None where it says nothing."""
 
@@ -34,6 +39,9 @@ class UsageObject(Struct, gc=False):
     cache_creation: CacheCreation | None = None
     output_tokens: _Count | None = None
     output_tokens_details: OutputDetails | None = None
+    service_tier: _Word | None = None
+    speed: _Word | None = None
+    server_tool_use: ServerTools | None = None
 
 
 _decode: Final = Decoder(UsageObject).decode
@@ -67,6 +75,9 @@ def later(first: UsageObject | None, last: UsageObject | None) -> UsageObject | 
         newer.cache_creation or first.cache_creation,
         _or(last.output_tokens, first.output_tokens),
         last.output_tokens_details or first.output_tokens_details,
+        last.service_tier or first.service_tier,
+        last.speed or first.speed,
+        last.server_tool_use or first.server_tool_use,
     )
 
 
@@ -92,6 +103,8 @@ def usage_of(found: UsageObject) -> Usage:
         cache_write_1h=hour,
         output=output - thinking,
         reasoning=thinking,
+        web_searches=0 if found.server_tool_use is None else found.server_tool_use.web_search_requests or 0,
+        tier="fast" if found.speed == "fast" else found.service_tier or "",
     )
 
 
@@ -100,9 +113,9 @@ def usage_payload(usage: Usage | None) -> dict[str, Any]:
     usage = usage or NO_USAGE
     written = usage.cache_write + usage.cache_write_1h
     return {
-        "input_tokens": usage.total_input - usage.cache_read - written,
+        "input_tokens": usage.total_input - usage.total_cache_read - written,
         "cache_creation_input_tokens": written,
-        "cache_read_input_tokens": usage.cache_read,
+        "cache_read_input_tokens": usage.total_cache_read,
         "cache_creation": {
             "ephemeral_5m_input_tokens": usage.cache_write,
             "ephemeral_1h_input_tokens": usage.cache_write_1h,

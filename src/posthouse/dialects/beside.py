@@ -23,7 +23,7 @@ from posthouse.dialects.sse import SseSplitter, data_of, split_events
 from posthouse.dialects.streams import MAX_EVENT, Passing
 
 _ABSENT: Final = Raw(b"null")
-_MEMBERS: Final = ("usage", "usageMetadata")
+_MEMBERS: Final = ("usage", "usageMetadata", "service_tier")
 _LONGEST: Final = 64 << 10
 _NO_MAKER: Final = Maker("", "", "")
 _NO_HEAD: Final = ReplyHead("", "", 0)
@@ -177,8 +177,13 @@ def _of_members(scan: MemberScan) -> Usage | None:
     for name in ("usage", "usageMetadata"):
         value = scan.values.get(name)
         if value is not None and (found := any_usage(Raw(value))) is not None:
-            return found
+            return openai_usage.at_tier(found, _word(scan.values.get("service_tier")))
     return None
+
+
+def _word(value: bytes | None) -> str | None:
+    """What stands in a JSON string, as long as it is a plain word."""
+    return None if value is None else bytes(value).strip(b'"').decode("ascii", "replace")
 
 
 def _of_event(data: bytes) -> Usage | None:

@@ -79,6 +79,9 @@ def _apart(plain: Usage, details: _Details) -> Usage:
         details.tool_use_prompt_tokens_details,
     )
     fresh, output, out = plain.input, plain.output, details.candidates_tokens_details
+    cached = plain.cache_read
+    cached -= (audio_kept := min(cached, _count(kept, "AUDIO")))
+    cached -= (image_kept := min(cached, _count(kept, "IMAGE")))
     fresh -= (audio_input := min(fresh, _fresh(into, kept, "AUDIO") + _count(used, "AUDIO")))
     fresh -= (image_input := min(fresh, _fresh(into, kept, "IMAGE") + _count(used, "IMAGE")))
     output -= (audio_output := min(output, _count(out, "AUDIO")))
@@ -86,11 +89,14 @@ def _apart(plain: Usage, details: _Details) -> Usage:
     return replace(
         plain,
         input=fresh,
+        cache_read=cached,
         output=output,
         audio_input=audio_input,
         image_input=image_input,
         audio_output=audio_output,
         image_output=image_output,
+        audio_cache_read=audio_kept,
+        image_cache_read=image_kept,
     )
 
 
@@ -111,11 +117,15 @@ def usage_payload(usage: Usage) -> Json:
         "promptTokenCount": usage.total_input,
         "candidatesTokenCount": usage.total_output - usage.reasoning,
         "totalTokenCount": usage.total,
-        "promptTokensDetails": _details(usage.input + usage.cache_read + written, usage.audio_input, usage.image_input),
+        "promptTokensDetails": _details(
+            usage.input + usage.cache_read + written,
+            usage.audio_input + usage.audio_cache_read,
+            usage.image_input + usage.image_cache_read,
+        ),
     }
-    if usage.cache_read:
-        payload["cachedContentTokenCount"] = usage.cache_read
-        payload["cacheTokensDetails"] = _details(usage.cache_read, 0, 0)
+    if usage.total_cache_read:
+        payload["cachedContentTokenCount"] = usage.total_cache_read
+        payload["cacheTokensDetails"] = _details(usage.cache_read, usage.audio_cache_read, usage.image_cache_read)
     if usage.reasoning:
         payload["thoughtsTokenCount"] = usage.reasoning
     if usage.audio_output or usage.image_output:

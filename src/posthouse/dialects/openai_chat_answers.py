@@ -17,7 +17,7 @@ from posthouse.dialects.openai_chat_parts import Json
 from posthouse.dialects.openai_chat_whole import whole_text, whole_usage
 from posthouse.dialects.openai_finish import meant, written
 from posthouse.dialects.openai_sequence import made_id
-from posthouse.dialects.openai_usage import NO_USAGE, usage_in, usage_payload
+from posthouse.dialects.openai_usage import NO_USAGE, at_tier, usage_in, usage_payload
 
 ID_PREFIX: Final = "chatcmpl-"
 # All that the published document knows; strict clients fail on any other.
@@ -37,6 +37,7 @@ class _Answer(Struct):
     model: Any = None
     created: Any = None
     usage: Raw = NO_USAGE
+    service_tier: Any = None
 
 
 _decode_answer: Final = Decoder(_Answer).decode
@@ -56,7 +57,7 @@ def decode_response(body: bytes) -> InnerResponse:
         model=answer.model if isinstance(answer.model, str) else "",
         created=answer.created if type(answer.created) is int else 0,
         choices=choices,
-        usage=next((usage for usage in told if usage is not None), None),
+        usage=at_tier(next((usage for usage in told if usage is not None), None), answer.service_tier),
     )
 
 

@@ -31,7 +31,7 @@ from posthouse.dialects.openai_chat_parts import Json, text_in
 from posthouse.dialects.openai_errors import StreamError, decode_error
 from posthouse.dialects.openai_finish import BROKEN
 from posthouse.dialects.openai_sequence import MAX_NUMBER, UNSAID
-from posthouse.dialects.openai_usage import usage_of, usage_payload
+from posthouse.dialects.openai_usage import at_tier, usage_of, usage_payload
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -73,6 +73,7 @@ def events_of(chunk: Json) -> tuple[Event, ...]:
         index = choice.get("index")
         _decode_choice(events, choice, index if type(index) is int and 0 <= index < MAX_NUMBER else position)
         usage = usage or usage_of(choice.get("usage"))
+    usage = at_tier(usage, chunk.get("service_tier"))
     if usage is not None:
         events.append(UsageReported(usage))
     return tuple(events)

@@ -24,7 +24,7 @@ from posthouse.core.usage import Usage
 from posthouse.dialects.openai_chat_text import Delta, Emitted, EmittedText
 from posthouse.dialects.openai_errors import StreamError, decode_error, encode_error
 from posthouse.dialects.openai_finish import BROKEN
-from posthouse.dialects.openai_usage import usage_of, usage_payload
+from posthouse.dialects.openai_usage import at_tier, usage_of, usage_payload
 from posthouse.dialects.sse import SseSplitter, data_of, event_end, is_named_error, split_events
 
 Repair = Callable[[dict[str, Any]], dict[str, Any] | None]
@@ -59,6 +59,7 @@ class _Chunk(Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: Any = None
     error: Any = None
+    service_tier: Any = None
 
 
 class _OddChunk(Struct, gc=False):
@@ -232,7 +233,7 @@ class ChatStream:
         if self.id is None and isinstance(chunk.id, str):
             self.id = chunk.id
         if chunk.usage is not None:
-            self.usage = usage_of(chunk.usage) or self.usage
+            self.usage = at_tier(usage_of(chunk.usage), chunk.service_tier) or self.usage
             if not chunk.choices and not self._include_usage and isinstance(chunk.usage, dict):
                 return False
         for choice in chunk.choices or ():

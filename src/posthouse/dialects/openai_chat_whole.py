@@ -15,7 +15,7 @@ from posthouse.dialects.errors import DialectError
 from posthouse.dialects.openai_chat_text import Delta, Emitted
 from posthouse.dialects.openai_errors import StreamError, decode_error
 from posthouse.dialects.openai_finish import BROKEN
-from posthouse.dialects.openai_usage import NO_USAGE, usage_in, usage_of
+from posthouse.dialects.openai_usage import NO_USAGE, at_tier, usage_in, usage_of
 from posthouse.dialects.sse import data_of, split_events
 
 
@@ -44,6 +44,7 @@ class _Reply(Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: Raw = NO_USAGE
     error: Any = None
+    service_tier: Any = None
 
 
 class _TextChoice(Struct, gc=False):
@@ -67,7 +68,7 @@ def whole_usage(body: bytes) -> WholeReply:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise DialectError("the answer is not a chat completion") from None
     error = decode_error(reply.error)
-    usage = None if reply.usage is NO_USAGE else usage_in(reply.usage)
+    usage = None if reply.usage is NO_USAGE else at_tier(usage_in(reply.usage), reply.service_tier)
     finish: str | None = None
     for choice in reply.choices or ():
         reason = choice.finish_reason

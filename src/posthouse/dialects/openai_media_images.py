@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from posthouse.core.media import kind_of_image
 from posthouse.core.requests import ModelRequest
-from posthouse.core.usage import NO_USAGE, Usage
+from posthouse.core.usage import COUNTS, NO_USAGE, Usage
 from posthouse.dialects.errors import DialectError
 from posthouse.dialects.openai_chat_whole import WholeReply
 from posthouse.dialects.openai_errors import StreamError, decode_error
@@ -35,7 +35,6 @@ _ABSENT: Final = Raw(b"null")
 # Of a request or an answer, what an event of a stream says of its picture.
 _SAID: Final = {"size": b'"auto"', "quality": b'"auto"', "background": b'"auto"', "output_format": b'"png"'}
 _SPOKEN: Final[Mapping[str, str]] = {"images.edits": "image_edit"}
-_COUNTS: Final = tuple(name for name in Usage.__struct_fields__ if name != "image_kind")
 _QUOTE: Final = 0x22
 
 
@@ -136,7 +135,7 @@ def _consumed(usage: Any, svg: Any) -> Usage | None:
 
 def added(one: Usage, other: Usage) -> Usage:
     """Both together; the kind of the pictures is the first that has one."""
-    counts = {name: getattr(one, name) + getattr(other, name) for name in _COUNTS}
+    counts = {name: getattr(one, name) + getattr(other, name) for name in COUNTS}
     return replace(one, **counts, image_kind=one.image_kind or other.image_kind)
 
 

@@ -34,7 +34,7 @@ from posthouse.dialects.codec import Maker
 from posthouse.dialects.errors import DialectError
 from posthouse.dialects.openai_errors import StreamError, decode_error
 from posthouse.dialects.openai_responses_items import decode_item
-from posthouse.dialects.openai_responses_whole import Reply, finish_of, output_of, usage_in
+from posthouse.dialects.openai_responses_whole import Reply, finish_of, output_of, usage_of_reply
 from posthouse.dialects.sse import data_of
 
 MAX_OPEN: Final = 4096  # items that were begun and are not done; no answer has so many
@@ -337,7 +337,7 @@ class ResponsesDecoder:
         self._identify(reply)
         events: list[Event] = []
         self.done = True
-        usage = usage_in(reply.usage)
+        usage = usage_of_reply(reply)
         if type(event) is _Failed or reply.status == "failed":
             if usage is not None:
                 events.append(UsageReported(usage))

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
+from msgspec.structs import replace
 
 from posthouse.core.errors import InvalidRequest
 from posthouse.core.items import (
@@ -30,7 +31,7 @@ from posthouse.dialects.opaque import seal
 from posthouse.dialects.openai_errors import decode_error
 from posthouse.dialects.openai_responses_items import DIALECT, UNKNOWN, Json, decode_items, encode_call
 from posthouse.dialects.openai_responses_request import echo_of
-from posthouse.dialects.openai_usage import usage_of
+from posthouse.dialects.openai_usage import at_tier, kept_details, usage_of
 
 _REASON_OF: Final = {"max_output_tokens": "length"}
 # Reasons that make an answer incomplete, by their inner name; the last two are only ever this dialect's own.
@@ -61,6 +62,7 @@ _DEFAULTS: Final[Json] = {
     "truncation": "disabled",
 }
 _NULL: Final = Raw(b"null")
+_TOOLS: Final = (b"web_search_call", b"file_search_call", b"code_interpreter_call")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -79,10 +81,13 @@ class Reply(Struct, gc=False):
     incomplete_details: Details | None = None
     usage: Any = None
     output: Raw = _NULL
+    service_tier: Any = None
 
 
 class _Kind(Struct, gc=False):
     type: Any = None
+    action: Any = None
+    container_id: Any = None
 
 
 _decode_reply = Decoder(Reply).decode
@@ -100,7 +105,7 @@ def decode_response(body: bytes, maker: Maker) -> InnerResponse:
         model=reply.model if isinstance(reply.model, str) else "",
         created=int(created) if isinstance(created, int | float) and abs(created) < 2**53 else 0,
         choices=(Choice(items, finish_of(reply, calls)),),
-        usage=usage_in(reply.usage),
+        usage=usage_of_reply(reply),
     )
 
 
@@ -146,18 +151,40 @@ def usage_in(payload: Any) -> Usage | None:
     return usage_of(renamed)
 
 
+def usage_of_reply(reply: Reply) -> Usage | None:
+    """With the service tier and what the vendor's own tools did, which an answer tells beside its usage."""
+    usage = at_tier(usage_in(reply.usage), reply.service_tier)
+    output = bytes(reply.output)
+    if usage is None or not any(mark in output for mark in _TOOLS):
+        return usage
+    try:
+        kinds = _decode_kinds(reply.output)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return usage
+    # Opening a page that was found, and looking something up on it, are no searches.
+    webs = [kind for kind in kinds if kind.type == "web_search_call"]
+    searches = [one for one in webs if not isinstance(one.action, dict) or one.action.get("type") in (None, "search")]
+    containers = {str(kind.container_id) for kind in kinds if kind.type == "code_interpreter_call"}
+    return replace(
+        usage,
+        web_searches=len(searches),
+        file_searches=sum(kind.type == "file_search_call" for kind in kinds),
+        sessions=len(containers),
+    )
+
+
 def encode_usage(usage: Usage) -> Json:
     """`usage_in` turns it back, but for the life of a cache write. Sound and pictures are told only where there are."""
-    into = {"cached_tokens": usage.cache_read, "cache_write_tokens": usage.cache_write + usage.cache_write_1h}
-    out = {"reasoning_tokens": usage.reasoning}
+    into: Json = {"cached_tokens": usage.total_cache_read, "cache_write_tokens": usage.cache_write + usage.cache_write_1h}
+    out: Json = {"reasoning_tokens": usage.reasoning}
     for details, audio, image in (
-        (into, usage.audio_input, usage.image_input),
+        (into, usage.audio_input + usage.audio_cache_read, usage.image_input + usage.image_cache_read),
         (out, usage.audio_output, usage.image_output),
     ):
         details.update({name: n for name, n in (("audio_tokens", audio), ("image_tokens", image)) if n})
     return {
         "input_tokens": usage.total_input,
-        "input_tokens_details": into,
+        "input_tokens_details": into | kept_details(usage),
         "output_tokens": usage.total_output,
         "output_tokens_details": out,
         "total_tokens": usage.total,
@@ -177,7 +204,7 @@ def read_whole(body: bytes) -> Whole:
     if error is None and reply.status == "failed":
         error = decode_error({"message": "the upstream ended the answer with an error"})
     calls = any(kind.type in ("function_call", "custom_tool_call") for kind in kinds)
-    usage = usage_in(reply.usage)
+    usage = usage_of_reply(reply)
     return Whole(
         usage=usage,
         finish_reason=finish_of(reply, calls) if error is None else None,

@@ -5,19 +5,21 @@ image tokens. Some vendors name the cached ones elsewhere, and some report reaso
 by a total that is the sum of all three): each form is recognised by its members, not by a vendor's name.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 from msgspec.json import Decoder
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 from posthouse.core.usage import Usage
 
 # No model reads or writes 10^12 tokens in a call: such a number is a fault, and no one is billed by it.
 _ABSURD: Final = 2**40
 NO_USAGE: Final = Raw(b"null")  # an absent member
+_TIER: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}\Z")
 Count = Annotated[int, Meta(ge=0, le=_ABSURD)]
 
 
@@ -49,8 +51,12 @@ def usage_of(payload: Any) -> Usage | None:
     rest = prompt
     rest -= (cache_read := min(rest, _cached(payload, into)))
     rest -= (cache_write := min(rest, _first(into, "cache_write_tokens", "cache_creation_input_tokens")))
-    rest -= (audio_input := min(rest, _first(into, "audio_tokens")))
-    rest -= (image_input := min(rest, _first(into, "image_tokens")))
+    kept = into.get("cached_tokens_details")
+    kept = kept if isinstance(kept, dict) else {}
+    cache_read -= (audio_kept := min(cache_read, _first(kept, "audio_tokens")))
+    cache_read -= (image_kept := min(cache_read, _first(kept, "image_tokens")))
+    rest -= (audio_input := min(rest, max(0, _first(into, "audio_tokens") - audio_kept)))
+    rest -= (image_input := min(rest, max(0, _first(into, "image_tokens") - image_kept)))
     visible = completion
     visible -= (reasoning := min(visible, reasoning))
     visible -= (audio_output := min(visible, _first(out, "audio_tokens")))
@@ -65,7 +71,16 @@ def usage_of(payload: Any) -> Usage | None:
         audio_output=audio_output,
         image_input=image_input,
         image_output=image_output,
+        audio_cache_read=audio_kept,
+        image_cache_read=image_kept,
     )
+
+
+def at_tier(usage: Usage | None, tier: Any) -> Usage | None:
+    """The same, served at the tier that an answer names; what names none is as it was."""
+    if usage is None or not isinstance(tier, str) or not _TIER.match(tier):
+        return usage
+    return replace(usage, tier=tier)
 
 
 class _Into(Struct, gc=False):
@@ -74,6 +89,7 @@ class _Into(Struct, gc=False):
     cache_creation_input_tokens: int | None = None
     audio_tokens: int | None = None
     image_tokens: int | None = None
+    cached_tokens_details: Any = None
 
 
 class _Out(Struct, gc=False):
@@ -129,10 +145,11 @@ def usage_payload(usage: Usage) -> dict[str, Any]:
         "completion_tokens": usage.total_output,
         "total_tokens": usage.total,
         "prompt_tokens_details": {
-            "cached_tokens": usage.cache_read,
+            "cached_tokens": usage.total_cache_read,
             "cache_write_tokens": usage.cache_write + usage.cache_write_1h,
-            "audio_tokens": usage.audio_input,
-            "image_tokens": usage.image_input,
+            "audio_tokens": usage.audio_input + usage.audio_cache_read,
+            "image_tokens": usage.image_input + usage.image_cache_read,
+            **kept_details(usage),
         },
         "completion_tokens_details": {
             "reasoning_tokens": usage.reasoning,
@@ -140,6 +157,12 @@ def usage_payload(usage: Usage) -> dict[str, Any]:
             "image_tokens": usage.image_output,
         },
     }
+
+
+def kept_details(usage: Usage) -> dict[str, Any]:
+    """What of the cached tokens was sound or images, told only where there was some."""
+    told = {"audio_tokens": usage.audio_cache_read, "image_tokens": usage.image_cache_read}
+    return {"cached_tokens_details": told} if any(told.values()) else {}
 
 
 def _cached(payload: Mapping[str, Any], into: Mapping[str, Any]) -> int:

@@ -10,13 +10,13 @@ from typing import Final
 
 from msgspec import Struct
 
-from posthouse.billing.estimate import TokenCounter, reserve_for, reserve_of, rough_input_tokens
+from posthouse.billing.estimate import TokenCounter, reserve_of, rough_input_tokens
 from posthouse.billing.ledger import Ledger
 from posthouse.core.errors import Forbidden
 from posthouse.gateway.dropped import strictly
 from posthouse.gateway.model import Call
 from posthouse.gateway.passage import Ledgers, Passage
-from posthouse.gateway.pricing import Pricing, estimates
+from posthouse.gateway.pricing import Pricing, Size, asked_tier, estimates, paid_in
 from posthouse.limits.model import LimitReached
 from posthouse.limits.service import Limiter
 from posthouse.routing.decision import PassedOver
@@ -78,19 +78,21 @@ class Admission:
             self._telemetry.rejected(error.scope, error.dimension)
             raise
         plan = self._priced(passage, plan)
+        tier = passage.tier = asked_tier(request.fields)
+        size = Size(rough, output, expected, tier)
         if len(plan) > 1 and self._router.catalog.strategy(request.model) == "cheapest":
-            costs = estimates([passage.prices[one.deployment.id] for one in plan], rough, output, expected)
+            costs = estimates([passage.prices[one.deployment.id] for one in plan], size)
             now = asyncio.get_running_loop().time()
             plan = self._router.planner.cheapest_first(plan, costs, request.operation, now, passage.trace)
         reserve = least = None
         for candidate in plan:
             price = passage.prices[candidate.deployment.id]
             if price is not None:
-                most = reserve_of(price, rough, output) if expected is None else reserve_for(price, expected)
+                most = size.reserve(price)
                 if reserve is None or most.nano > reserve.nano:
                     reserve = most
                     if request.max_output is None and expected is None and call.caller.has_budget:
-                        least = reserve_of(price, rough, min(output, _LEAST_OUTPUT)).nano
+                        least = reserve_of(price, rough, min(output, _LEAST_OUTPUT), tier).nano
         passage.hold = self._ledger.hold(call.caller, call.id, request.model, reserve, least)
         self._journal.flush_soon()
         return plan
@@ -112,15 +114,20 @@ class Admission:
 
     def _priced(self, passage: Passage, plan: Sequence[Candidate]) -> Sequence[Candidate]:
         """Notes the price of every candidate, and leaves out those that must not serve this caller: without a price, or
-        in another currency than its budget's. Raises what stands in the way where none is left."""
+        in another currency than its budget's that nothing is known to exchange it into. Raises what stands in the way
+        where none is left."""
         now = passage.began
         call = passage.call
         prices = passage.prices
         kept: list[Candidate] = []
         refusal = None
         price_of = self._pricing.at if call.request.expected is None else self._pricing.of(call.request.expected)
+        currency = paid_in(call.caller)
         for candidate in plan:
-            price = prices[candidate.deployment.id] = price_of(candidate.deployment, now)
+            price = price_of(candidate.deployment, now)
+            if price is not None and currency is not None and price.currency != currency:
+                price = self._pricing.paid(price, currency, now)
+            prices[candidate.deployment.id] = price
             wrong = self._ledger.refusal(call.caller, call.request.model, price)
             if wrong is None:
                 kept.append(candidate)

@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from posthouse.billing.exchange import ExchangeBook
 from posthouse.billing.prices import PriceBook
 from posthouse.core.errors import ConfigError
 from posthouse.gateway.pricing import Pricing
@@ -80,6 +81,7 @@ class Configuration:
             settings = loaded.settings
             offers = [self._kept(offer) for offer in await self._offers_of(loaded)]
             prices = PriceBook(settings.prices, running.prices.seed)
+            rates = ExchangeBook(settings.rates)
             # All is checked. No await until all is swapped.
             changed = _differences(self.loaded.settings, settings)
             self.loaded = loaded
@@ -88,6 +90,7 @@ class Configuration:
             running.router.use(routing_options(settings.routing))
             running.router.forget(_deployments_of(running.router.catalog, kept))
             running.prices.replace(prices)
+            running.pricing.exchange_by(rates)
             running.pricing.clear()
             self._retire()
         await running.router.catalog.refresh(unasked=True)

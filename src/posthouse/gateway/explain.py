@@ -248,15 +248,22 @@ def _price(row: RequestRow, sources: Sources) -> dict[str, Any] | None:
     moment = row.created_at / 1000
     line = sources.prices.unkept(price_key(deployment))
     price = line.listed(moment)
-    usage = Usage(**{name: getattr(row, name) for name in Usage.__struct_fields__ if getattr(row, name) is not None})
+    told = {name: getattr(row, name, None) for name in Usage.__struct_fields__}
+    usage = Usage(**{name: value for name, value in told.items() if value is not None}, tier=row.service_tier or "")
     cost = None if price is None or row.cost is None else price.cost(usage)
+    charged = row.cost if row.list_cost is None else row.list_cost
     return {
         "price": None if price is None else price_to_json(price),
         "steps": [msgspec.structs.asdict(step) for step in line.why(moment)],
         "cost": None if cost is None else format_nano(cost),
         "charged": amount(row.cost),
         "currency": row.currency,
-        "agrees": None if cost is None else cost == row.cost,
+        "billed_by": row.price_id,
+        "service_tier": row.service_tier,
+        "list_cost": amount(row.list_cost),
+        "list_currency": row.list_currency,
+        "exchange_rate": row.exchange_rate,
+        "agrees": None if cost is None else cost == charged,
     }
 
 

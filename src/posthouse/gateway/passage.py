@@ -12,7 +12,9 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
+from posthouse.billing.forms import price_to_json
 from posthouse.billing.ledger import Hold
 from posthouse.billing.model import Price, Settlement
 from posthouse.core.money import Money
@@ -21,18 +23,29 @@ from posthouse.gateway.model import Call
 from posthouse.limits.model import Grant
 from posthouse.routing.model import Trace
 from posthouse.storage.journal import Journal
-from posthouse.storage.rows import REQUEST, EndedBy, RequestRow
+from posthouse.storage.rows import PRICE, REQUEST, EndedBy, PriceRow, RequestRow
 from posthouse.telemetry import Finished, Telemetry
 
 _encode: Final = msgspec.json.Encoder().encode
+_MOST_NOTED: Final = 65_536
 
 
 class Ledgers(Struct, eq=False):
-    """Where a passage writes. `clock` gives seconds since the epoch."""
+    """Where a passage writes. `clock` gives seconds since the epoch; `noted` are the ids of prices that this process
+    has written down."""
 
     journal: Journal
     telemetry: Telemetry
     clock: Callable[[], float] = time.time
+    noted: set[str] = msgspec.field(default_factory=set)
+
+    def note(self, price: Price, now: float) -> None:
+        """Writes a price down when it is first billed with."""
+        if price.id and price.id not in self.noted:
+            if len(self.noted) >= _MOST_NOTED:
+                self.noted.clear()
+            self.noted.add(price.id)
+            self.journal.append(PRICE, PriceRow(price.id, _encode(price_to_json(price)).decode(), int(now * 1000)))
 
 
 class Outcome(Struct, frozen=True, gc=False, kw_only=True):
@@ -47,10 +60,12 @@ COMPLETE: Final = Outcome()
 
 
 class Passage:
-    """`prices` are those of the plan's deployments at admission: what was reserved by is what is charged by."""
+    """`prices` are those of the plan's deployments at admission: what was reserved by is what is charged by. `tier` is
+    the service tier that was asked for."""
 
     __slots__ = (
         "_began",
+        "_billed",
         "_ended",
         "_ledgers",
         "call",
@@ -60,6 +75,7 @@ class Passage:
         "hold",
         "planned",
         "prices",
+        "tier",
         "trace",
     )
 
@@ -75,6 +91,8 @@ class Passage:
         self.hold: Hold | None = None
         self.cost: Money | None = None
         self.first_at: float | None = None
+        self.tier = ""
+        self._billed: Price | None = None
 
     @property
     def began(self) -> float:
@@ -96,6 +114,9 @@ class Passage:
         if expected is not None and price is not None and not price.covers(usage):
             # The answer tells of nothing that its price is for: it is charged what was reserved for, and never nothing.
             usage, source = expected, "estimated"
+        if self.tier and not usage.tier and self._was_said():
+            usage = replace(usage, tier=self.tier)
+        self._billed = price
         self.cost = self.hold.settle(Settlement(usage, source, price, deployment.account.name, outcome.ended_by))
         if self.grant is not None:
             self.grant.settle(usage.total)
@@ -114,6 +135,32 @@ class Passage:
             self.grant.release()
         self._record(NO_USAGE, None, outcome)
 
+    def _served_by(self) -> tuple[str | None, str | None, str | None]:
+        """The model, the provider account and the deployment, as far as there are any."""
+        if self.trace.candidate is not None:
+            chosen = self.trace.candidate.deployment
+            return chosen.model, chosen.account.name, chosen.id
+        return self.call.request.model if self.planned else None, None, None
+
+    def _billing_of(self, usage: Usage) -> tuple[str | None, int | None, str | None, str | None]:
+        """The id of the price, and what it came to in its own currency, where it was paid in another: amount, currency,
+        rate."""
+        price = self._billed
+        if price is None:
+            return None, None, None, None
+        self._ledgers.note(price, self._began)
+        exchange = price.exchange
+        if exchange is None:
+            return price.id or None, None, None, None
+        return price.id or None, price.listed(usage), exchange.listed, str(exchange)
+
+    def _was_said(self) -> bool:
+        """Whether the provider was told all that the client said: a request that was translated may have lost its
+        tier."""
+        candidate, operation = self.trace.candidate, self.call.request.operation
+        prepared = None if candidate is None else candidate.prepared.get(operation)
+        return prepared is None or prepared.wire == operation
+
     def _record(self, usage: Usage, source: UsageSource | None, outcome: Outcome) -> None:
         call = self.call
         caller = call.caller
@@ -126,13 +173,8 @@ class Passage:
         if self.first_at is not None:
             first = self.first_at - call.accepted
             overhead = (first if request.stream else duration) - trace.spent
-        model = provider = deployment = None
-        if trace.candidate is not None:
-            chosen = trace.candidate.deployment
-            model, provider, deployment = chosen.model, chosen.account.name, chosen.id
-        elif self.planned:
-            model = request.model
-        # By position, in the order of the struct: 38 keywords would take 2 us more.
+        model, provider, deployment = self._served_by()
+        # By position, in the order of the struct: 48 keywords would take 2 us more.
         row = RequestRow(
             call.id,
             int(self._began * 1000),
@@ -173,6 +215,13 @@ class Passage:
             usage.searches,
             usage.image_kind or None,
             None if trace.decision is None else trace.decision.encoded(),
+            usage.audio_cache_read,
+            usage.image_cache_read,
+            usage.web_searches,
+            usage.file_searches,
+            usage.sessions,
+            usage.tier or None,
+            *self._billing_of(usage),
         )
         ledgers = self._ledgers
         ledgers.journal.append(REQUEST, row)

@@ -1,16 +1,24 @@
 """From a deployment to its price line, asked of billing once and kept: the hot path looks a price up in 0.3 us."""
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+from msgspec import Raw, Struct
+
 from posthouse.billing.estimate import reserve_for, reserve_of
+from posthouse.billing.exchange import ExchangeBook
 from posthouse.billing.model import Price
 from posthouse.billing.prices import PriceBook, PriceKey, PriceLine
+from posthouse.core.caller import Caller
 from posthouse.core.money import Money
 from posthouse.core.usage import Usage
 from posthouse.providers.model import Deployment, ProviderAccount
 
 _MAX_LINES: Final = 8192
+_WORD: Final = re.compile(rb"[a-z][a-z0-9_-]{0,31}\Z")
+# What vendors call the tier that has the price of their list.
+_USUAL: Final = frozenset({b"default", b"standard", b"standard_only", b"service_tier_unspecified", b"null"})
 UNNAMED: Final = "passthrough"  # what a call is priced and recorded as that names no model
 
 
@@ -28,20 +36,73 @@ def price_key(deployment: Deployment) -> PriceKey:
     )
 
 
-def estimates(prices: Iterable[Price | None], rough: int, output: int, expected: Usage | None) -> list[Money | None]:
-    """What a request may cost by each price, None where there is none: the amounts that are reserved for it. It has
-    about `rough` tokens of input and at most `output` of output, or says itself what is `expected`."""
-    if expected is None:
-        return [None if price is None else reserve_of(price, rough, output) for price in prices]
-    return [None if price is None else reserve_for(price, expected) for price in prices]
+class Size(Struct, frozen=True, gc=False):
+    """How much a request may take: about `rough` tokens of input and at most `output` of output, or what it says itself
+    (`expected`), at the service tier that it asks for."""
+
+    rough: int
+    output: int
+    expected: Usage | None = None
+    tier: str = ""
+
+    def reserve(self, price: Price) -> Money:
+        if self.expected is None:
+            return reserve_of(price, self.rough, self.output, self.tier)
+        return reserve_for(price, self.expected, self.tier)
+
+
+def estimates(prices: Iterable[Price | None], size: Size) -> list[Money | None]:
+    """What a request may cost by each price, None where there is none: the amounts that are reserved for it."""
+    return [None if price is None else size.reserve(price) for price in prices]
+
+
+def asked_tier(fields: Mapping[str, Raw]) -> str:
+    """The service tier that a request asks for in any dialect, empty where it asks for none or for the usual one."""
+    raw = fields.get("service_tier") or fields.get("serviceTier") or fields.get("speed")
+    if raw is None:
+        return ""
+    word = bytes(raw).strip(b'"').lower()
+    if not _WORD.match(word) or word in _USUAL:
+        return ""
+    return word.decode("ascii").removeprefix("service_tier_")
+
+
+def paid_in(caller: Caller) -> str | None:
+    """The currency of a caller's budgets, None where it has none. Where they have several, none fits them all, and the
+    ledger says so."""
+    for subject in caller.subjects:
+        if subject.budget is not None:
+            return subject.budget.currency
+    return None
 
 
 class Pricing:
     """Prices by deployment. Bounded; forgotten when the catalog changes (`clear`)."""
 
-    def __init__(self, book: PriceBook) -> None:
+    def __init__(self, book: PriceBook, exchange: ExchangeBook | None = None) -> None:
         self._book = book
+        self._exchange = exchange if exchange is not None else ExchangeBook()
         self._lines: dict[str, PriceLine] = {}
+        self._exchanged: dict[tuple[str, str, int], Price] = {}
+
+    def exchange_by(self, rates: ExchangeBook) -> None:
+        """Other rates in place of those that there are."""
+        self._exchange = rates
+
+    def paid(self, price: Price, currency: str, now: float) -> Price:
+        """The same price, paid in another currency at the rate of `now`; as it is where no rate is known."""
+        if price.currency == currency or price.free:
+            return price
+        key = (price.id, currency, int(now // 86_400))
+        found = self._exchanged.get(key)
+        if found is None:
+            exchange = self._exchange.find(price.currency, currency, now)
+            if exchange is None:
+                return price
+            if len(self._exchanged) >= _MAX_LINES:
+                self._exchanged.clear()
+            found = self._exchanged[key] = price.paid_by(exchange)
+        return found
 
     def at(self, deployment: Deployment, now: float) -> Price | None:
         """The price at `now` (seconds since the epoch) of what is charged by tokens; None is Unpriced."""
@@ -77,6 +138,7 @@ class Pricing:
 
     def clear(self) -> None:
         self._lines.clear()
+        self._exchanged.clear()
 
     def _line(self, deployment: Deployment) -> PriceLine:
         return self._keep(deployment.id, self._book.line(price_key(deployment)))

@@ -29,7 +29,7 @@ from posthouse.gateway.admission import GatewayParts
 from posthouse.gateway.below import Sender
 from posthouse.gateway.model import Call, GatewayOptions
 from posthouse.gateway.passage import Outcome, Passage
-from posthouse.gateway.pricing import UNNAMED
+from posthouse.gateway.pricing import UNNAMED, paid_in
 from posthouse.limits.model import LimitReached
 from posthouse.providers.model import Deployment
 from posthouse.providers.passing import Parcel, head_below
@@ -168,6 +168,9 @@ class RawDoor:
             price = pricing.below(account, asked.model, ours).at(now)
         else:
             price = pricing.below(account, "", None).at(now)  # none, but at a provider that is free
+        currency = paid_in(caller)
+        if price is not None and currency is not None:
+            price = pricing.paid(price, currency, now)
         model = passage.call.request.model if asked.endpoint is not None else UNNAMED
         ledger = self._parts.ledger
         wrong = ledger.refusal(caller, model, price)

@@ -51,4 +51,5 @@ ROW: Final = Provider(
         "internalserviceerror": "server",
     },
     currency="CNY",
+    price_provider="doubao",
 )

@@ -50,4 +50,5 @@ ROW: Final = Provider(
         "requesttimeout": "timeout",
     },
     currency="CNY",
+    price_provider="qwen",
 )

@@ -40,4 +40,5 @@ ROW: Final = Provider(
     rename={"max_completion_tokens": "max_tokens"},
     codes={"20012": "not_found", "30001": "quota", "50505": "overloaded", "50603": "overloaded"},
     currency="CNY",
+    price_provider="siliconflow",
 )

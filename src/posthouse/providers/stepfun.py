@@ -27,4 +27,5 @@ ROW: Final = Provider(
     rename={"max_completion_tokens": "max_tokens"},
     codes={"451": "content_filter"},
     currency="CNY",
+    price_provider="stepfun",
 )

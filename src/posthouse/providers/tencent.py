@@ -22,4 +22,5 @@ ROW: Final = Provider(
     base_url_env="TENCENT_BASE_URL",
     aliases=("hunyuan", "tokenhub"),
     currency="CNY",
+    price_provider="tencent",
 )

@@ -6,18 +6,20 @@ still be one that a provider offers when asked.
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 
+from posthouse.core.hours import hours_of
+from posthouse.core.money import parse_nano
 from posthouse.settings.locate import Path as KeyPath
-from posthouse.settings.model import PriceSettings, ProviderSettings, RouteSettings, Settings
+from posthouse.settings.model import PriceSettings, ProviderSettings, RateSettings, RouteSettings, Settings
 from posthouse.settings.problem import Level, Problem, did_you_mean, dotted
 
 Where = Callable[[KeyPath], str]
 _Found = tuple[Level, KeyPath, str]
-_NO_TOKENS = {
-    *("model", "provider", "currency", "effective_from"),
-    *("image", "image_kinds", "audio_second", "character", "search", "request"),
-}
-_BY_TOKENS = tuple(name for name in PriceSettings.__struct_fields__ if name not in _NO_TOKENS)
+_WHEN = ("service_tier", "effective_from", "effective_until", "daily_from", "daily_until", "days", "zone")
 _BY_UNITS = ("image", "audio_second", "character", "search", "request")
+_BESIDE = ("web_search", "file_search", "session")  # what is charged beside tokens, and never alone
+_NO_TOKENS = {*("model", "provider", "currency", "multiplier", "image_kinds"), *_WHEN, *_BY_UNITS, *_BESIDE}
+_BY_TOKENS = tuple(name for name in PriceSettings.__struct_fields__ if name not in _NO_TOKENS)
+_AMOUNTS = (*_BY_TOKENS, *_BY_UNITS, *_BESIDE, "image_kinds")
 
 
 def problems_of(settings: Settings, where: Where, known_types: Collection[str] | None) -> list[Problem]:
@@ -26,6 +28,7 @@ def problems_of(settings: Settings, where: Where, known_types: Collection[str] |
         *_provider_problems(settings.providers, known_types),
         *_route_problems(settings.routes, settings.providers),
         *_price_problems(settings.prices, settings.providers, settings.routes),
+        *_rate_problems(settings.rates),
         *_scalar_problems(settings),
     ]
     return [Problem(level, where(path), dotted(path), message) for level, path, message in found]
@@ -89,17 +92,55 @@ def _price_problems(
         if price.provider is not None and price.provider not in names:
             hint = did_you_mean(price.provider, names)
             yield "error", (*path, "provider"), f"there is no provider named {price.provider}{hint}"
-        given = any(getattr(price, name) is not None for name in _BY_TOKENS)
-        if price.input is None and (given or all(getattr(price, name) is None for name in _BY_UNITS)):
-            yield "error", path, '`input` is missing; a model that costs nothing at all says request = "0"'
-        if price.image_kinds and price.image is None:
-            yield "error", (*path, "image"), "is missing: what images of any other kind cost"
-        identity = (price.model, price.provider, price.effective_from)
+        yield from ((level, (*path, *at), message) for level, at, message in price_problems(price))
+        identity = (price.model, price.provider, *(getattr(price, name) for name in _WHEN))
         if identity in seen:
             yield "error", (*path, "model"), f"there is a price of {price.model} for the same provider and date already"
         seen.add(identity)
         if price.model in {route.name for route in routes}:
             yield "warning", (*path, "model"), f"{price.model} is a route; what is billed is the model that it led to"
+
+
+def price_problems(price: PriceSettings) -> Iterator[_Found]:
+    """What is wrong with one table by itself."""
+    amounts = [name for name in _AMOUNTS if getattr(price, name) not in (None, {}, ())]
+    if price.multiplier is not None:
+        if amounts:
+            yield "error", ("multiplier",), f"stands beside {amounts[0]}; a price is either amounts or a multiplier"
+    elif price.currency is None:
+        yield "error", (), "`currency` is missing"
+    else:
+        given = any(getattr(price, name) not in (None, ()) for name in _BY_TOKENS)
+        if price.input is None and (given or all(getattr(price, name) is None for name in _BY_UNITS)):
+            yield "error", (), '`input` is missing; a model that costs nothing at all says request = "0"'
+        if price.image_kinds and price.image is None:
+            yield "error", ("image",), "is missing: what images of any other kind cost"
+    thresholds = [tier.above for tier in price.tiers]
+    if thresholds != sorted(set(thresholds)):
+        yield "error", ("tiers",), "`above` must rise from one to the next"
+    begins, ends = price.effective_from, price.effective_until
+    if begins is not None and ends is not None and ends <= begins:
+        yield "error", ("effective_until",), "is not after effective_from, so the price never holds"
+    try:
+        hours_of(price.daily_from, price.daily_until, price.zone, price.days)
+        if price.daily_from is None and not price.days and price.zone != "UTC":
+            yield "error", ("zone",), "says nothing without daily_from and daily_until, or days"
+    except ValueError as error:
+        yield "error", ("zone",) if price.daily_from and price.daily_until else ("daily_from",), str(error)
+
+
+def _rate_problems(rates: Sequence[RateSettings]) -> Iterator[_Found]:
+    seen: set[tuple[object, ...]] = set()
+    for index, rate in enumerate(rates):
+        path: KeyPath = ("rates", index)
+        if rate.base == rate.quote:
+            yield "error", (*path, "quote"), "is the same currency as base"
+        if parse_nano(rate.rate) == 0:
+            yield "error", (*path, "rate"), "must be above zero"
+        identity = (rate.base, rate.quote, rate.date)
+        if identity in seen:
+            yield "error", (*path, "date"), f"there is a rate from {rate.base} to {rate.quote} of this date already"
+        seen.add(identity)
 
 
 def _scalar_problems(settings: Settings) -> Iterator[_Found]:

@@ -25,6 +25,9 @@ ModelNameOrNone = Annotated[str, Meta(pattern=r"^[^\x00-\x20\x7f]*\Z", max_lengt
 Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")]
 Text = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
 
+ServiceTier = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}\Z")]
+TimeOfDay = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z")]
+
 # What each pattern means, for people.
 HINTS: Final[Mapping[object, str]] = {
     ProviderName: "ASCII letters, digits, dots, dashes and underscores, beginning with a letter or digit",
@@ -32,10 +35,13 @@ HINTS: Final[Mapping[object, str]] = {
     ModelNameOrNone: "a name without spaces",
     Currency: "three capital letters, such as USD",
     Text: "one line of text",
+    ServiceTier: "a word such as flex or priority",
+    TimeOfDay: "a time of day such as 08:30",
 }
 
 # The operations of `core.requests.TEXTS`, spelled out for whoever reads a file that has another.
 Wire = Literal["chat.completions", "responses", "messages", "generate_content", "completions"]
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Bytes = Annotated[int, Meta(ge=1024, le=2**40)]
 JournalBytes = Annotated[int, Meta(ge=64 * 1024 * 1024, le=2**40)]  # the journal keeps 32 MiB of it for ends of calls
@@ -177,13 +183,29 @@ class RouteSettings(Section, frozen=True, kw_only=True):
     fallbacks: dict[FailureKind, tuple[ModelName, ...]] = {}
 
 
+class TierSettings(Section, frozen=True, kw_only=True):
+    """Amounts for the whole of a request with more than `above` tokens of input; what is left out stays."""
+
+    above: Annotated[int, Meta(ge=1, le=1_000_000_000)]
+    input: Amount | None = None
+    cached_input: Amount | None = None
+    cache_write: Amount | None = None
+    cache_write_1h: Amount | None = None
+    output: Amount | None = None
+    reasoning: Amount | None = None
+
+
 class PriceSettings(Section, frozen=True, kw_only=True):
-    """An override: amounts per million tokens or characters, per image, second of sound, search and call. `image_kinds`
-    are the images that cost something else than `image`. `provider` None holds for every provider account."""
+    """An override: amounts per million tokens or characters, per thousand searches of the web or of files, per image,
+    second of sound, search of a rerank, session of a container and call; or a `multiplier` of what would hold without
+    it. `image_kinds` are the images that cost something else than `image`. `provider` None holds for every provider
+    account, `model` `*` for every model; `service_tier`, the dates and the hours say when."""
 
     model: ModelName
     provider: ProviderName | None = None
-    currency: Currency
+    currency: Currency | None = None
+    multiplier: Amount | None = None
+    service_tier: ServiceTier | None = None
     input: Amount | None = None
     cached_input: Amount | None = None
     cache_write: Amount | None = None
@@ -194,13 +216,33 @@ class PriceSettings(Section, frozen=True, kw_only=True):
     audio_output: Amount | None = None
     image_input: Amount | None = None
     image_output: Amount | None = None
+    cached_audio_input: Amount | None = None
+    cached_image_input: Amount | None = None
+    tiers: tuple[TierSettings, ...] = ()
     image: Amount | None = None
     image_kinds: dict[str, Amount] = {}
     audio_second: Amount | None = None
     character: Amount | None = None
     search: Amount | None = None
+    web_search: Amount | None = None
+    file_search: Amount | None = None
+    session: Amount | None = None
     request: Amount | None = None
     effective_from: datetime.date | None = None
+    effective_until: datetime.date | None = None
+    daily_from: TimeOfDay | None = None
+    daily_until: TimeOfDay | None = None
+    days: tuple[Weekday, ...] = ()
+    zone: Text = "UTC"
+
+
+class RateSettings(Section, frozen=True, kw_only=True):
+    """`rate` units of `quote` for one of `base`, from `date` (UTC) until the next rate of the pair."""
+
+    base: Currency
+    quote: Currency
+    rate: Amount
+    date: datetime.date
 
 
 class Settings(Section, frozen=True, kw_only=True):
@@ -217,3 +259,4 @@ class Settings(Section, frozen=True, kw_only=True):
     providers: tuple[ProviderSettings, ...] = ()
     routes: tuple[RouteSettings, ...] = ()
     prices: tuple[PriceSettings, ...] = ()
+    rates: tuple[RateSettings, ...] = ()

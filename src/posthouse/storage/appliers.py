@@ -24,9 +24,9 @@ from msgspec.structs import astuple
 from sqlalchemy import Table
 
 from posthouse.storage.database import Database
-from posthouse.storage.rows import END, HOLD, REQUEST, EndRow, HoldRow, RequestRow
+from posthouse.storage.rows import END, HOLD, PRICE, REQUEST, EndRow, HoldRow, PriceRow, RequestRow
 from posthouse.storage.segments import Position
-from posthouse.storage.tables import entries, holds, requests, spend
+from posthouse.storage.tables import entries, holds, price_snapshots, requests, spend
 
 # Lines of a batch without head and newline, by kind.
 Lines = Mapping[str, Sequence[bytes]]
@@ -81,6 +81,7 @@ class Folded(Struct):
     entries: list[Row]
     spend: list[Row]
     requests: list[Row]
+    prices: list[Row]
     repeated: int
 
 
@@ -114,6 +115,8 @@ _SPEND: Final = _insert(
     spend, spend.c.keys(), "(subject_id, day, currency) DO UPDATE SET amount = spend.amount + excluded.amount"
 )
 _REQUESTS: Final = _insert(requests, RequestRow.__struct_fields__, "DO NOTHING")
+_PRICES: Final = _insert(price_snapshots, PriceRow.__struct_fields__, "DO NOTHING")
+_BULKS: Final = (_HOLDS, _ENDS, _ENTRIES, _SPEND, _REQUESTS, _PRICES)
 _MOVE: Final = (
     'INSERT INTO journal_position (journal, segment, "offset") VALUES (?, ?, ?)'
     ' ON CONFLICT (journal) DO UPDATE SET segment = excluded.segment, "offset" = excluded."offset"'
@@ -126,6 +129,7 @@ _ENDED: Final = (
 _holds_of: Final = msgspec.json.Decoder(list[HoldRow]).decode
 _ends_of: Final = msgspec.json.Decoder(list[EndRow]).decode
 _requests_of: Final = msgspec.json.Decoder(list[RequestRow]).decode
+_prices_of: Final = msgspec.json.Decoder(list[PriceRow]).decode
 
 
 def fold(lines: Lines, ended: Callable[[str], bool] | None = None) -> Folded:
@@ -135,7 +139,10 @@ def fold(lines: Lines, ended: Callable[[str], bool] | None = None) -> Folded:
     line.
     """
     begun = {row.id: row for row in _holds_of(_array(lines, HOLD))}
-    folded = Folded([], [], [], [], [astuple(row) for row in _requests_of(_array(lines, REQUEST))], 0)
+    records = [astuple(row) for row in _requests_of(_array(lines, REQUEST))]
+    # In one order too, and each once: several servers may say the same.
+    prices = {row.id: astuple(row) for row in _prices_of(_array(lines, PRICE))}
+    folded = Folded([], [], [], [], records, sorted(prices.values(), key=_first), 0)
     finished = folded.holds
     spent: dict[tuple[str, int, str | None], int] = {}
     seen: set[str] = set()
@@ -220,6 +227,7 @@ class _Session:
                 raise Repeated
             self._many(_SPEND, folded.spend)
             self._many(_REQUESTS, folded.requests)
+            self._many(_PRICES, folded.prices)
         except self._hopeless as error:
             raise Rejected(str(error)) from error
         return folded.repeated
@@ -256,11 +264,7 @@ class SqliteApplier(_Session):
         super().__init__(database, "BEGIN IMMEDIATE", "?")
         # 16 MB between checkpoints instead of 4: pages that change often are copied into the file once, not four times.
         self._connection.execute("PRAGMA wal_autocheckpoint=4000")
-        self._statements = {
-            (id(bulk), size): _sqlite(bulk, size)
-            for bulk in (_HOLDS, _ENDS, _ENTRIES, _SPEND, _REQUESTS)
-            for size in _SIZES
-        }
+        self._statements = {(id(bulk), size): _sqlite(bulk, size) for bulk in _BULKS for size in _SIZES}
 
     def settle(self) -> bool:
         # A commit in WAL mode is safe from a kill, but not from a power cut before the next checkpoint.
@@ -286,7 +290,7 @@ class PostgresApplier(_Session):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database, "SELECT 1", "%s")
-        self._statements = {id(bulk): _postgres(bulk) for bulk in (_HOLDS, _ENDS, _ENTRIES, _SPEND, _REQUESTS)}
+        self._statements = {id(bulk): _postgres(bulk) for bulk in _BULKS}
         self._encode = msgspec.json.Encoder().encode
 
     def settle(self) -> bool:

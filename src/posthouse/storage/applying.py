@@ -22,13 +22,13 @@ import msgspec
 from msgspec import Struct
 
 from posthouse.storage.appliers import Applier, Rejected, Repeated
-from posthouse.storage.rows import END, HOLD, REQUEST
+from posthouse.storage.rows import END, HOLD, PRICE, REQUEST
 from posthouse.storage.segments import HEAD_BYTES, Position, SegmentReader, intact, segment_path, segments
 from posthouse.storage.writer import Writer
 
 logger = logging.getLogger(__name__)
 
-_KINDS: Final = frozenset({HOLD, END, REQUEST})
+_KINDS: Final = frozenset({HOLD, END, REQUEST, PRICE})
 _LONGEST_PAUSE: Final = 5.0
 _REJECTED_BYTES: Final = 16 * 1024 * 1024  # beyond it, rejected lines are only counted
 
@@ -213,7 +213,7 @@ class ApplyThread:
         return repeated
 
     def _whole(self, applier: Applier, lines: list[bytes]) -> int:
-        groups: dict[str, list[bytes]] = {HOLD: [], END: [], REQUEST: []}
+        groups: dict[str, list[bytes]] = {HOLD: [], END: [], REQUEST: [], PRICE: []}
         for line in lines:
             kind = chr(line[0])
             if kind not in _KINDS:

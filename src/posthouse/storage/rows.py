@@ -8,6 +8,7 @@ a NUL in one becomes U+FFFD, since PostgreSQL stores none.
     H     HoldRow      holds
     E     EndRow       holds, entries, spend
     R     RequestRow   requests
+    P     PriceRow     price_snapshots
 """
 
 from typing import Final, Literal
@@ -19,6 +20,7 @@ from posthouse.core.usage import UsageSource
 HOLD: Final = "H"
 END: Final = "E"
 REQUEST: Final = "R"
+PRICE: Final = "P"
 
 EndState = Literal["settled", "released", "expired"]
 EndedBy = Literal["complete", "client", "upstream", "error"]
@@ -102,6 +104,25 @@ class RequestRow(Struct, array_like=True, frozen=True, gc=False):
     searches: int = 0
     image_kind: str | None = None
     decision: str | None = None
+    audio_cache_read: int = 0
+    image_cache_read: int = 0
+    web_searches: int = 0
+    file_searches: int = 0
+    sessions: int = 0
+    service_tier: str | None = None
+    price_id: str | None = None
+    list_cost: int | None = None
+    list_currency: str | None = None
+    exchange_rate: str | None = None
 
 
-JournalRow = HoldRow | EndRow | RequestRow
+class PriceRow(Struct, array_like=True, frozen=True, gc=False):
+    """A price that a request was billed with, as JSON; `id` is made of its content, so it never changes. `created_at`
+    is when it was first used."""
+
+    id: str
+    body: str
+    created_at: int
+
+
+JournalRow = HoldRow | EndRow | RequestRow | PriceRow

@@ -178,7 +178,47 @@ requests = Table(
     Column("searches", BigInteger, nullable=False, server_default=text("0")),
     Column("image_kind", Text),  # size and quality
     Column("decision", Text),  # JSON; null where there was nothing to decide
+    Column("audio_cache_read", BigInteger, nullable=False, server_default=text("0")),
+    Column("image_cache_read", BigInteger, nullable=False, server_default=text("0")),
+    Column("web_searches", BigInteger, nullable=False, server_default=text("0")),
+    Column("file_searches", BigInteger, nullable=False, server_default=text("0")),
+    Column("sessions", BigInteger, nullable=False, server_default=text("0")),
+    # What it was billed by: the tier, the price (price_snapshots), and where that is in another currency than `cost`,
+    # what it came to there and the rate, a fraction.
+    Column("service_tier", Text),
+    Column("price_id", Text),
+    Column("list_cost", BigInteger),
+    Column("list_currency", Text),
+    Column("exchange_rate", Text),
     sqlite_with_rowid=False,
+)
+
+# Every price that was ever billed with, by an id that is made of its content.
+price_snapshots = Table(
+    "price_snapshots",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("body", Text, nullable=False),  # JSON
+    Column("created_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Prices that the operator set beside the file; `body` is a [[prices]] table as JSON.
+price_rows = Table(
+    "price_rows",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("body", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+# The price seed in place of the package's own: one row, `current`.
+price_seeds = Table(
+    "price_seeds",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
 )
 
 # What each subject (key or account) has spent per UTC day: the fold of all settlements, compared by `ledger verify`.

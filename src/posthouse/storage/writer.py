@@ -24,10 +24,10 @@ import msgspec
 from msgspec import Struct
 
 from posthouse.core.errors import Unavailable
-from posthouse.storage.rows import END, HOLD, REQUEST, JournalRow
+from posthouse.storage.rows import END, HOLD, PRICE, REQUEST, JournalRow
 from posthouse.storage.segments import Position, create_segment, encode_line
 
-_KINDS: Final = {kind: (kind.encode(), crc32(kind.encode())) for kind in (HOLD, END, REQUEST)}
+_KINDS: Final = {kind: (kind.encode(), crc32(kind.encode())) for kind in (HOLD, END, REQUEST, PRICE)}
 
 
 class JournalOptions(Struct, frozen=True):

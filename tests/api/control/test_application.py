@@ -35,6 +35,7 @@ def services(scene: Scene) -> Services:
         house.pricing,
         router,
         house.registry,
+        house.desk,
     )
 
 

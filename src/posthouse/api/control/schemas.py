@@ -3,6 +3,8 @@ say (a test compares the members)."""
 
 from typing import Any, Final
 
+from posthouse.settings import PriceSettings
+
 Schema = dict[str, Any]
 
 _NAME: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": 128}
@@ -77,6 +79,38 @@ KEY_CHANGES: Final = _object(
 )
 NEW_ACCOUNT: Final = _object({"name": _NAME, "budget": _BUDGET, "limits": _LIMITS}, "name")
 ACCOUNT_CHANGES: Final = _object({"name": _NAME, "budget": _BUDGET, "limits": _LIMITS, "disabled": {"type": "boolean"}})
+
+_AMOUNT: Final[Schema] = {"type": "string", "examples": ["0.15"], "description": "A decimal string."}
+_DATE: Final[Schema] = {"type": "string", "format": "date"}
+_TIME: Final[Schema] = {"type": "string", "examples": ["08:30"]}
+_OWN: Final[dict[str, Schema]] = {
+    "model": {"type": "string", "minLength": 1, "maxLength": 256, "description": "`*` is every model."},
+    "provider": {"type": "string", "description": "The name of a provider account; all without."},
+    "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
+    "service_tier": {"type": "string", "examples": ["flex"]},
+    "tiers": {
+        "type": "array",
+        "items": {"type": "object", "properties": {"above": {"type": "integer", "minimum": 1}}, "required": ["above"]},
+        "description": "Other amounts for a whole request with more than `above` tokens of input.",
+    },
+    "image_kinds": {"type": "object", "additionalProperties": _AMOUNT},
+    "effective_from": _DATE,
+    "effective_until": _DATE,
+    "daily_from": _TIME,
+    "daily_until": _TIME,
+    "days": {"type": "array", "items": {"enum": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]}},
+    "zone": {"type": "string", "examples": ["UTC", "+08:00", "Asia/Shanghai"]},
+}
+NEW_PRICE: Final = _object({name: _OWN.get(name, _AMOUNT) for name in PriceSettings.__struct_fields__}, "model")
+SEED: Final[Schema] = {
+    "type": "object",
+    "description": "A seed (with these members), LiteLLM's table, or models.dev's catalog.",
+    "properties": {
+        "sources": {"type": "array", "items": {"type": "object"}},
+        "currency": {"type": "string"},
+        "providers": {"type": "object"},
+    },
+}
 
 ERROR: Final[Schema] = {
     "type": "object",
