@@ -208,7 +208,7 @@ def _aliases(raw: object) -> dict[str, str] | None:
     return raw or None
 
 
-def _limits(raw: object) -> dict[str, int | None]:
+def _limits(raw: object) -> dict[str, Any]:
     if raw is None:
         return {}
     body = _object(raw, "limits", _LIMITS)

@@ -71,7 +71,7 @@ class Wire(asyncio.Protocol):
             raise RedisLost("too many commands wait for their answers")
         if not self._unsent:
             self._loop.call_soon(self._flush)
-        self._unsent.append(hiredis.pack_command(words))
+        self._unsent.append(hiredis.pack_command(words))  # type: ignore[arg-type]  # its stub knows one word only
         self._waiting.append((self._loop.time(), waiter))
         if self._watch is None:
             self._watch = self._loop.call_later(self._patience, self._look)
