@@ -169,10 +169,14 @@ def test_what_cools_is_told_with_the_time_that_was_left(here: Here) -> None:
 
 
 def test_scores_are_told_where_they_were_measured(here: Here) -> None:
-    shown = [here.explained(here.ask("by-latency")) for _ in range(3)]
-    assert [one["score"] for one in shown[0]["candidates"]] == [None, None]
-    assert all(one["score"] > 0 for one in shown[2]["candidates"])
-    assert shown[2]["candidates"][0]["why"].startswith("of two drawn at random")
+    shown = here.explained(here.ask("by-latency"))
+    assert [one["score"] for one in shown["candidates"]] == [None, None]
+    for _ in range(20):  # an answer is measured when it has ended for us, which may be after it has for the client
+        shown = here.explained(here.ask("by-latency"))
+        if all(one["score"] is not None for one in shown["candidates"]):
+            break
+    assert all(one["score"] > 0 for one in shown["candidates"])
+    assert shown["candidates"][0]["why"].startswith("of two drawn at random")
 
 
 @pytest.mark.req("ROUTE-011")
