@@ -111,13 +111,13 @@ def _reserve_for(price: Price, expected: Usage) -> int:
 def _most_by_tokens(rates: Rates, expected: Usage) -> int:
     """In 10^-6 of a nano-unit."""
     fresh = max(rates.input, rates.cache_read, rates.cache_write, rates.cache_write_1h)
-    cached = expected.total_cache_read + expected.cache_write + expected.cache_write_1h
+    cached = expected.cache_read + expected.cache_write + expected.cache_write_1h
     return (
         (expected.input + cached) * fresh
         + (expected.output + expected.reasoning) * max(rates.output, rates.reasoning)
-        + expected.audio_input * max(rates.audio_input, rates.audio_cache_read)
+        + (expected.audio_input + expected.audio_cache_read) * max(rates.audio_input, rates.audio_cache_read)
         + expected.audio_output * rates.audio_output
-        + expected.image_input * max(rates.image_input, rates.image_cache_read)
+        + (expected.image_input + expected.image_cache_read) * max(rates.image_input, rates.image_cache_read)
         + expected.image_output * rates.image_output
     )
 
