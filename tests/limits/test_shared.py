@@ -47,8 +47,8 @@ async def test_twenty_at_the_last_cent_over_three_replicas(world: World) -> None
     assert {one.left for one in refused} == {2}
     assert await world.committed() == 98
     for index, one in enumerate(taken):
-        one.end(index % 8)
-        one.end(5)  # a second end is none
+        one.release(index % 8)
+        one.release(5)  # a second end is none
     await told(*gates)
     assert await world.committed() == sum(index % 8 for index in range(14))
 
@@ -61,7 +61,7 @@ async def test_who_names_no_cap_takes_what_is_left(world: World) -> None:
     assert (first.amount, second.amount) == (60, 40)
     with pytest.raises(NotCovered):
         await gate.take(world.demand(3, 60, least=5))
-    second.end(12)
+    second.release(12)
     await told(gate)
     with pytest.raises(NotCovered) as caught:
         await gate.take(world.demand(4, 60, least=29))
@@ -115,11 +115,11 @@ async def test_a_settlement_gives_back_to_the_same_windows_and_frees_the_place(w
     limits = Limits(tpm=1000, tpd=1000, ipm=4, ipd=4, concurrency=1)
     first = await gate.take(world.demand(1, limits=limits, tokens=1000, images=4))
     first.settle(100, 1)
-    first.end()
+    first.release()
     await told(gate)
     second = await gate.take(world.demand(2, limits=limits, tokens=880, images=3))
     second.settle(5000, 3)  # more than was charged ahead: it is charged now
-    second.end()
+    second.release()
     await told(gate)
     with pytest.raises(LimitReached, match=r"tokens per (minute|day)"):
         await gate.take(world.demand(3, limits=limits, tokens=1))
@@ -133,7 +133,7 @@ async def test_a_purse_that_redis_forgot_is_read_from_postgresql_with_its_open_h
     settled, open_hold = await one.take(world.demand(1, 40)), await one.take(world.demand(2, 30))
     for number, taken in ((1, settled), (2, open_hold)):
         world.books.write(f"req_{number}", "b", taken.amount)
-    settled.end(25)
+    settled.release(25)
     world.books.write("req_1", "b", 40, 25)
     await told(one)
     await world.forget()
@@ -141,7 +141,7 @@ async def test_a_purse_that_redis_forgot_is_read_from_postgresql_with_its_open_h
         await other.take(world.demand(3, 46))
     assert caught.value.left == 45
     assert await world.committed() == 55
-    open_hold.end(10)
+    open_hold.release(10)
     await told(one)
     assert await world.committed() == 35
     assert (await one.take(world.demand(4, 65))).amount == 65
@@ -155,7 +155,7 @@ async def test_an_end_before_its_purse_is_loaded_is_found_by_the_load(world: Wor
     world.books.apply()
     await world.forget(b":b:")
     await world.forget(b":h:")
-    taken.end(15)  # PostgreSQL has not heard of it when the purse is loaded
+    taken.release(15)  # PostgreSQL has not heard of it when the purse is loaded
     await told(gate)
     await gate.take(world.demand(2, 85))
     assert await world.committed() == 100
@@ -218,7 +218,7 @@ async def test_overdue_holds_are_judged_by_postgresql(world: World) -> None:
     assert await world.committed() == 47
     await alive.renew()
     assert int((await world.lines[0].ask(holds, "HGET", holds, "req_4")).partition(b":")[2]) > 1_000_000
-    kept.end(0)
+    kept.release(0)
     await told(alive)
     assert await world.committed() == 27
 
@@ -232,7 +232,7 @@ async def test_an_end_that_redis_did_not_hear_is_told_when_it_is_back(world: Wor
     async with asyncio.timeout(10):
         while is_up(line):
             await asyncio.sleep(0)
-        taken.end(20)
+        taken.release(20)
         assert gate.untold == 1
         while not is_up(line):
             await asyncio.sleep(0.001)

@@ -79,7 +79,7 @@ class Replicas(RuleBasedStateMachine):
             self.world.books.write(request, purse, taken.amount, charge)
 
         async def told() -> None:
-            taken.end(charge)
+            taken.release(charge)
             if twice:
                 for gate in self.gates:
                     gate.tell(taken, 0, 0, charge)

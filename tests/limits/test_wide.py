@@ -90,20 +90,20 @@ async def test_a_budget_goes_on_inside_its_lease_and_is_then_closed(world: World
         await one.gate.take(world.demand(3, 41, limit=10_000))
     third = await one.gate.take(world.demand(4, 500, limit=10_000, least=5))
     assert third.amount == 40
-    second.end(50)
+    second.release(50)
     fourth = await one.gate.take(world.demand(5, 10, limit=10_000))
     with pytest.raises(Unavailable):
         await one.gate.take(world.demand(6, 1, limit=10_000))
     with pytest.raises(Unavailable):
         await one.gate.take(world.demand(6, 1, purses=("other",)))
     assert (one.gate.counts.alone, one.gate.counts.closed) == (3, 3)
-    first.end(10)
-    third.end(40)
+    first.release(10)
+    third.release(40)
     await one.find()
     # 10 and 50 and 40 are charged, 10 are still held
     assert await world.committed() == 110
-    fourth.end(3)
-    fourth.end(3)
+    fourth.release(3)
+    fourth.release(3)
     await until(lambda: not one.shared.untold)
     assert await world.committed() == 103
 
@@ -116,8 +116,8 @@ async def test_rate_limits_are_those_of_one_replica_meanwhile(world: World, one:
     with pytest.raises(LimitReached, match="at once"):
         await one.gate.take(world.demand(9, limits=limits))
     assert b"x-ratelimit-remaining-requests: 1" in held[-1].head()
-    held[0].end()
-    (await one.gate.take(world.demand(3, limits=limits))).end()
+    held[0].release()
+    (await one.gate.take(world.demand(3, limits=limits))).release()
     with pytest.raises(LimitReached, match="per minute"):
         await one.gate.take(world.demand(4, limits=limits))
 
@@ -132,13 +132,13 @@ async def test_when_redis_comes_back_with_nothing_postgresql_says_it_all(world: 
     books.write("req_2", "b", second.amount)
     third = await one.gate.take(world.demand(3, 30, limit=10_000))
     books.write("req_3", "b", third.amount)
-    third.end(20)
+    third.release(20)
     books.write("req_3", "b", 30, 20)
     await world.forget()
     await one.find()
     await one.gate.take(world.demand(4, 5, limit=10_000))
     assert await world.committed() in (95, 195)  # without or with a new lease
-    second.end(50)
+    second.release(50)
     await until(lambda: not one.shared.untold)
     assert await world.committed() in (85, 185)
 
@@ -151,7 +151,7 @@ async def test_no_lease_is_taken_from_the_last_tenth_and_a_lease_is_given_back(w
     assert await world.committed() == 8_950
     with pytest.raises(NotCovered):
         await one.gate.take(world.demand(2, 1_051, limit=10_000))
-    taken.end(0)
+    taken.release(0)
     other = Replica(world, "other")
     await other.open()
     await leased(other)
@@ -167,7 +167,7 @@ async def test_the_lease_of_a_replica_that_is_gone_is_judged_by_postgresql(world
     await one.lose()
     alone = await one.gate.take(world.demand(2, 60, limit=10_000))
     books.write("req_2", "b", 60)
-    alone.end(45)
+    alone.release(45)
     books.write("req_2", "b", 60, 45)
     holds = f"ph:{{{world.root}}}:h:b".encode()
     await world.lines[0].ask(holds, "HSET", holds, lease_of("one", "b"), "100:1")

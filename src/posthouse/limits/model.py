@@ -59,8 +59,11 @@ class Grant(Protocol):
         """Makes the tokens and images charged those really used: gives the rest back, or charges what is missing, in
         the same window. Counts once."""
 
-    def release(self) -> None:
-        """The request is over: frees its place, and lets what was charged stand if nobody settled. Idempotent."""
+    def release(self, charged: int = 0) -> None:
+        """The request is over: frees its place, and lets what was charged stand if nobody settled. Idempotent.
+
+        `charged`: what it cost, in nano-units of the currency of the caller's budgets.
+        """
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The `x-ratelimit-*` headers as of the last time its subjects asked; empty when unlimited."""

@@ -175,7 +175,7 @@ class _Taken:
                 undo(self._reserved - actual_tokens if kind == "tokens" else self.images - actual_images)
             self.undo = []
 
-    def release(self) -> None:
+    def release(self, charged: int = 0) -> None:
         if self._released:
             return
         self._released = True
@@ -204,7 +204,7 @@ class _Nothing:
     def settle(self, actual_tokens: int, actual_images: int = 0) -> None:
         pass
 
-    def release(self) -> None:
+    def release(self, charged: int = 0) -> None:
         pass
 
     def headers(self) -> list[tuple[bytes, bytes]]:

@@ -33,9 +33,9 @@ from posthouse.storage.redis_wire import RedisError, RedisLost, Word
 
 logger = logging.getLogger("posthouse.limits")
 
-PLACE_MS: Final = 15 * 60_000
+PLACE_MS: Final = 2 * 60_000
 """How long a place is kept for a request that nobody renews."""
-OVERDUE_MS: Final = 15 * 60_000
+OVERDUE_MS: Final = 2 * 60_000
 """After how long a hold that nobody renews is judged by PostgreSQL."""
 TOMBSTONE_MS: Final = 60 * 60_000
 MAX_UNTOLD: Final = 100_000
@@ -110,7 +110,7 @@ class NotCovered(Exception):
 
 
 class Taken:
-    """What was taken for one request. `amount` is held by every purse. Ended once, by `end`."""
+    """What was taken for one request. `amount` is held by every purse. Ended once, by `release`."""
 
     __slots__ = ("_gate", "_images", "_tokens", "amount", "demand", "ended", "keys", "since", "standing")
 
@@ -126,16 +126,16 @@ class Taken:
         self._images = demand.images
 
     def settle(self, actual_tokens: int, actual_images: int = 0) -> None:
-        """What was really used, for `end` to tell."""
+        """What was really used, for `release` to tell."""
         self._tokens = actual_tokens
         self._images = actual_images
 
-    def end(self, charge: int = 0) -> None:
+    def release(self, charged: int = 0) -> None:
         """Frees the place, corrects the windows, and puts the charge (nano-units) in the place of what was held."""
         if not self.ended:
             self.ended = True
             tokens = self.demand.tokens - self._tokens
-            self._gate.tell(self, tokens, self.demand.images - self._images, charge)
+            self._gate.tell(self, tokens, self.demand.images - self._images, charged)
 
     def head(self) -> bytes:
         """`x-ratelimit-*` as complete header lines."""
@@ -175,6 +175,7 @@ class SharedGate:
         self._epochs: dict[str, bytes] = {}
         self._loading: dict[bytes, asyncio.Task[None]] = {}
         self._open: dict[str, Taken] = {}
+        self._asking: dict[str, float] = {}
         self._untold: dict[str, tuple[tuple[bytes, ...], tuple[Word, ...]]] = {}
         self.dropped = 0
 
@@ -190,7 +191,7 @@ class SharedGate:
         for _ in range(_ROUNDS):
             epoch = self._epochs.get(demand.root) or await self._meet(demand.root)
             keys, arguments = self._written(demand, epoch)
-            answer = await self._redis.result(TAKE, keys.to_take(), *arguments)
+            answer = await self._asked(demand, keys, arguments)
             self._ahead = answer[1] / 1e6 - self._clock()
             outcome = answer[0]
             if outcome == TAKEN:
@@ -206,6 +207,34 @@ class SharedGate:
                 wanted = [(demand.purses[index], keys.purses[3 * index : 3 * index + 3]) for index in answer[2:]]
                 await asyncio.gather(*(self._loaded(demand.root, purse, three) for purse, three in wanted))
         raise Unavailable("The budgets of this key cannot be checked just now.")
+
+    async def _asked(self, demand: Demand, keys: "_Keys", arguments: tuple[Word, ...]) -> Any:
+        """What TAKE says. Who stops waiting gives back what comes for it later."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def come(value: Any) -> None:
+            if not answer.done():
+                answer.set_result(value)
+            elif isinstance(value, list) and value[0] == TAKEN:
+                Taken(self, demand, keys, value).release()
+
+        began = self._clock()
+        self._asking[demand.request] = began
+        try:
+            self._redis.run(TAKE, keys.to_take(), arguments, come)
+            value = await answer
+        finally:
+            self._asking.pop(demand.request, None)
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    def asking_since(self) -> float:
+        """Redis's clock (seconds since the epoch) when the oldest demand was sent of which we do not know yet what came
+        of it; now, where there is none."""
+        if not self._asking:
+            return self.now()
+        return self.now() - (self._clock() - next(iter(self._asking.values())))
 
     def adopted(self, demand: Demand, amount: int) -> Taken:
         """A request that was admitted without Redis, of which only the purses are held there now."""
@@ -240,7 +269,7 @@ class SharedGate:
             self._tell(request)
 
     async def renew(self) -> None:
-        """Keeps the places and holds of requests that run on. To be called every few minutes."""
+        """Keeps the places and holds of requests that run on. To be called well within OVERDUE_MS."""
         purses: dict[bytes, list[str]] = {}
         for request, taken in self._open.items():
             for key in taken.keys.purses[1::3]:

@@ -58,7 +58,7 @@ class _Lease:
 
 
 class Alone:
-    """What was taken for one request without Redis. Ended once, by `end`. `leases` are those that it is under; `taken`
+    """What was taken for one request without Redis. Ended once, by `release`. `leases` are those that it is under; `taken`
     is what Redis has of it since it is back."""
 
     __slots__ = ("_grant", "amount", "demand", "ended", "leases", "taken")
@@ -74,17 +74,17 @@ class Alone:
     def settle(self, actual_tokens: int, actual_images: int = 0) -> None:
         self._grant.settle(actual_tokens, actual_images)
 
-    def end(self, charge: int = 0) -> None:
+    def release(self, charged: int = 0) -> None:
         if self.ended:
             return
         self.ended = True
         self._grant.release()
         if self.taken is not None:
-            self.taken.end(charge)
+            self.taken.release(charged)
         for lease in self.leases:
             del lease.open[self.demand.request]
-            lease.settled += charge
-            lease.left += self.amount - charge
+            lease.settled += charged
+            lease.left += self.amount - charged
 
     def head(self) -> bytes:
         return self._grant.head()
@@ -141,7 +141,7 @@ class WideGate:
             self._adopt(hold)
         for purse, lease in used.items():
             del self._leases[purse]
-            lease.taken.end(lease.settled)
+            lease.taken.release(lease.settled)
         self._shared.tell_again()
 
     async def close(self) -> None:
@@ -149,7 +149,7 @@ class WideGate:
         for task in self._tasks:
             task.cancel()
         for lease in self._leases.values():
-            lease.taken.end(lease.settled)
+            lease.taken.release(lease.settled)
         self._leases.clear()
         until = self._clock() + 1.0
         while self._shared.untold and self._redis.up and self._clock() < until:
