@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from posthouse.core.caller import Limits, Subject
 from posthouse.limits.calendar import Calendar
-from posthouse.limits.shared import Demand, Loaded, Purse, SharedGate
+from posthouse.limits.demand import Demand, Loaded, Purse
+from posthouse.limits.shared import SharedGate
 from posthouse.storage.redis import Redis
 
 

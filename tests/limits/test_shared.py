@@ -7,8 +7,9 @@ import pytest
 
 from posthouse.core.caller import Limits
 from posthouse.core.errors import Unavailable
+from posthouse.limits.demand import NotCovered
 from posthouse.limits.model import LimitReached
-from posthouse.limits.shared import NotCovered, SharedGate, Taken
+from posthouse.limits.shared import SharedGate, Taken
 from posthouse.storage.redis import Redis
 from tests.limits.shared_world import World
 

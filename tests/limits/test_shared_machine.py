@@ -16,7 +16,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from posthouse.limits.shared import NotCovered, SharedGate, Taken
+from posthouse.limits.demand import NotCovered
+from posthouse.limits.shared import SharedGate, Taken
 from tests.limits.shared_world import World
 
 LIMIT: Final = 50

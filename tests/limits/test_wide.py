@@ -8,9 +8,10 @@ import pytest
 from posthouse.core.caller import Limits
 from posthouse.core.errors import Unavailable
 from posthouse.limits.calendar import Calendar
+from posthouse.limits.demand import NotCovered, lease_of
 from posthouse.limits.model import LimitReached
 from posthouse.limits.service import Limiter
-from posthouse.limits.shared import NotCovered, SharedGate, Taken, lease_of
+from posthouse.limits.shared import SharedGate, Taken
 from posthouse.limits.wide import Alone, WideGate
 from posthouse.storage.redis import Redis
 from tests.limits.shared_world import Cable, World

@@ -9,13 +9,14 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from msgspec import Struct
 
-from posthouse.core.caller import Limits, Subject
+from posthouse.core.caller import Limits
 from posthouse.core.errors import Unavailable
 from posthouse.limits.calendar import Calendar, Day
+from posthouse.limits.demand import LEASE, Demand, NotCovered, Purse, Truth
 from posthouse.limits.model import Dimension, LimitReached, Refusal, Span, Standing, Window
 from posthouse.limits.scripts import (
     END,
@@ -39,74 +40,9 @@ OVERDUE_MS: Final = 2 * 60_000
 """After how long a hold that nobody renews is judged by PostgreSQL."""
 TOMBSTONE_MS: Final = 60 * 60_000
 MAX_UNTOLD: Final = 100_000
-_LEASE: Final = "lease:"
 _ROUNDS: Final = 5  # how often a demand is repeated for what had to be loaded or met first
 _DIMENSIONS: Final[tuple[Dimension, ...]] = ("requests", "requests", "tokens", "images", "concurrency")
 _SPANS: Final[tuple[Span, ...]] = ("minute", "hour", "day")
-
-
-class Purse(Struct, frozen=True, gc=False):
-    """What a request wants of one budget in its current period.
-
-    `id` names budget and period; `limit`, `amount` in nano-units; `least`: with as little as this it is content, None:
-    only with all of it; `keep`: seconds for which Redis keeps the purse after it was touched.
-    """
-
-    id: str
-    limit: int
-    amount: int
-    least: int | None = None
-    keep: int = 86_400
-
-
-class Demand(Struct, frozen=True, gc=False):
-    """What a request needs. `root`: the account above all of its subjects; `request`: its id."""
-
-    root: str
-    request: str
-    subjects: Sequence[Subject]
-    tokens: int
-    images: int = 0
-    purses: Sequence[Purse] = ()
-
-
-class Loaded(Struct, frozen=True):
-    """A purse as PostgreSQL knows it: nano-units spent in its period, and its open holds with their amounts."""
-
-    spent: int
-    holds: Sequence[tuple[str, int]] = ()
-
-
-class Truth(Protocol):
-    """What PostgreSQL knows. Every verb may fail with Unavailable."""
-
-    async def load(self, purse: str) -> Loaded: ...
-    async def drained(self, since: float) -> bool:
-        """Whether all that any living replica had admitted before `since` (seconds since the epoch, by Redis's clock)
-        is in PostgreSQL."""
-        ...
-
-    async def ends(self, requests: Sequence[str]) -> dict[str, int | None]:
-        """What these holds were charged: None while one is open; those that PostgreSQL does not know are left out."""
-        ...
-
-    async def alive(self, replica: str) -> bool:
-        """Whether this replica has been heard of lately."""
-        ...
-
-
-def lease_of(replica: str, purse: str) -> str:
-    """Under what name a replica holds its lease of a purse. No name of a replica has a colon."""
-    return f"{_LEASE}{replica}:{purse}"
-
-
-class NotCovered(Exception):
-    """A budget does not cover the demand: `purse` of it, `left` nano-units."""
-
-    def __init__(self, purse: Purse, left: int) -> None:
-        super().__init__(purse.id)
-        self.purse = purse
-        self.left = left
 
 
 class Taken:
@@ -296,13 +232,13 @@ class SharedGate:
                     overdue.append(request.decode())
             if cursor in (b"0", 0):
                 break
-        leases = [request for request in overdue if request.startswith(_LEASE)]
+        leases = [request for request in overdue if request.startswith(LEASE)]
         for lease in leases:
             if not await self._truth.alive(lease.split(":")[1]):
                 # What was spent under it is only in PostgreSQL: the whole purse is read from there.
                 await self._forget(root, three)
                 return len(overdue)
-        requests = [request for request in overdue if not request.startswith(_LEASE)]
+        requests = [request for request in overdue if not request.startswith(LEASE)]
         ends = await self._truth.ends(requests) if requests else {}
         for request in requests:
             charge = ends.get(request, 0)

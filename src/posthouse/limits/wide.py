@@ -17,10 +17,11 @@ from typing import Any, Final
 from msgspec import Struct
 
 from posthouse.core.errors import Unavailable
+from posthouse.limits.demand import Demand, NotCovered, Purse, lease_of
 from posthouse.limits.model import Grant
 from posthouse.limits.scripts import ADOPT
 from posthouse.limits.service import Limiter
-from posthouse.limits.shared import OVERDUE_MS, Demand, NotCovered, Purse, SharedGate, Taken, lease_of
+from posthouse.limits.shared import OVERDUE_MS, SharedGate, Taken
 from posthouse.storage.redis import Redis
 from posthouse.storage.redis_wire import RedisError, RedisLost, Word
 
@@ -58,8 +59,8 @@ class _Lease:
 
 
 class Alone:
-    """What was taken for one request without Redis. Ended once, by `release`. `leases` are those that it is under; `taken`
-    is what Redis has of it since it is back."""
+    """What was taken for one request without Redis. Ended once, by `release`. `leases` are those that it is under;
+    `taken` is what Redis has of it since it is back."""
 
     __slots__ = ("_grant", "amount", "demand", "ended", "leases", "taken")
 
