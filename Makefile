@@ -75,7 +75,7 @@ lock: $(UV) ## write requirements/*.txt again from pyproject.toml
 	$(VENV)-lock/bin/python tools/lock_node.py $(if $(UPGRADE),--upgrade)
 	$(COMPILE) --group prices --constraints requirements/base.txt --output-file requirements/prices.txt
 
-prices: requirements/prices.txt | python-is-new-enough ## make the price seed again from genai-prices
+prices: requirements/prices.txt | python-is-new-enough ## make the price seed again from its sources, and list where they differ
 	$(PYTHON) -m venv $(VENV)-prices
 	$(VENV)-prices/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
 	$(VENV)-prices/bin/python tools/make_prices.py $(ARGS)

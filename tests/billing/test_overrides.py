@@ -1,6 +1,7 @@
 """Rows of [[prices]] that say when they hold, for which tier, or multiply."""
 
 import datetime as dt
+from typing import Any
 
 import pytest
 
@@ -169,7 +170,7 @@ def test_what_a_model_does_besides_is_charged_beside_its_tokens() -> None:
         ({"input": "1", "tiers": (TierSettings(above=2), TierSettings(above=1))}, "tiers"),
     ],
 )
-def test_a_table_that_contradicts_itself_is_refused(values: dict[str, object], told: str) -> None:
+def test_a_table_that_contradicts_itself_is_refused(values: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         quoted(table(**values))
 

@@ -125,7 +125,7 @@ async def test_a_call_costs_what_its_tier_does_as_the_answer_says_and_else_as_wa
 ) -> None:
     async with house(f"sqlite:///{tmp_path / 'posthouse.db'}", tmp_path, TIERED) as made:
         made.said = {} if told is None else {"service_tier": told}
-        _, row, _ = await made.ask(**({} if asked is None else {"service_tier": asked}))
+        _, row, _ = await made.ask() if asked is None else await made.ask(service_tier=asked)
     assert (row.cost, row.service_tier) == (rate * TOKEN, recorded)
 
 

@@ -31,6 +31,7 @@ app = typer.Typer(help="Prices: what it costs.", no_args_is_help=True)
 # import at the top would fail where it is not.
 _PACKAGE: Final = "genai_prices.data:providers"
 _SHOWN: Final = 200
+_ORDER: Final = {"changed": 0, "new": 1, "gone": 2}
 
 
 @app.command("list")
@@ -189,7 +190,7 @@ def update_prices(  # noqa: PLR0913
     if as_json:
         show_json(update_to_json(found, merged, applied=yes))
         return
-    for change in found[:_SHOWN]:
+    for change in sorted(found, key=lambda one: _ORDER[one.kind])[:_SHOWN]:
         say(str(change))
     if len(found) > _SHOWN:
         say(f"... and {len(found) - _SHOWN} more; --json has them all")

@@ -183,7 +183,7 @@ def _of_members(scan: MemberScan) -> Usage | None:
 
 def _word(value: bytes | None) -> str | None:
     """What stands in a JSON string, as long as it is a plain word."""
-    return None if value is None else bytes(value).strip(b'"').decode("ascii", "replace")
+    return bytes(value[1:-1]).decode("ascii", "replace") if value is not None and value[:1] == b'"' else None
 
 
 def _of_event(data: bytes) -> Usage | None:
