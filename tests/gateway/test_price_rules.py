@@ -20,6 +20,7 @@ from posthouse.billing.prices import PriceBook
 from posthouse.billing.store import request_detail
 from posthouse.billing.verify import verify
 from posthouse.core.errors import Forbidden
+from posthouse.dialects.anthropic_messages import decode_head as decode_message
 from posthouse.dialects.openai_chat_head import decode_head
 from posthouse.gateway.admission import GatewayParts
 from posthouse.gateway.model import Answer, Call, GatewayOptions
@@ -127,6 +128,20 @@ async def test_a_call_costs_what_its_tier_does_as_the_answer_says_and_else_as_wa
         made.said = {} if told is None else {"service_tier": told}
         _, row, _ = await made.ask() if asked is None else await made.ask(service_tier=asked)
     assert (row.cost, row.service_tier) == (rate * TOKEN, recorded)
+
+
+async def test_a_tier_that_a_translation_has_lost_is_not_charged(tmp_path: Path) -> None:
+    async with house(f"sqlite:///{tmp_path / 'posthouse.db'}", tmp_path, TIERED) as made:
+        body = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "a"}], "speed": "fast"}
+        request = decode_message(json.dumps(body | {"service_tier": "priority"}).encode())
+        made.number += 1
+        call = Call(caller(None), request, f"req_{made.number}", asyncio.get_running_loop().time())
+        await made.gateway.run(call)
+        assert made.journal.wait_applied(30)
+        with made.database.read() as connection:
+            detail = request_detail(connection, f"req_{made.number}")
+    assert detail is not None and detail.request is not None
+    assert (detail.request.cost, detail.request.service_tier) == (10 * TOKEN, None)
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ class PriceDesk:
         except ConfigError as error:
             words = error.message.replace("prices[0].", "").replace("prices[0]", "the price")
             raise InvalidRequest(f"{words}.") from None
-        made = SetPrice(self._make_id("price"), body, int(self._clock() * 1000))
+        made = SetPrice(self._make_id("set"), body, int(self._clock() * 1000))
         with self._database.write() as connection:
             if connection.execute(select(func.count()).select_from(price_rows)).scalar_one() >= _MOST_ROWS:
                 raise InvalidRequest(f"There are {_MOST_ROWS} prices already; take some away first.")

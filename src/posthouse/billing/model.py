@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from posthouse.billing.exchange import Exchange
-from posthouse.billing.units import BY_TOKENS, Measure, UnitRates, measures_of, multiplied
+from posthouse.billing.units import BY_TOKENS, Measure, UnitRates, counts_units, measures_of, multiplied
 from posthouse.core.usage import Usage, UsageSource
 
 UnpricedPolicy = Literal["auto", "allow", "refuse"]
@@ -130,7 +130,7 @@ class Price(Struct, frozen=True):
             + usage.image_cache_read * rates.image_cache_read
         )
         units = self.units
-        if units is None:
+        if units is None or not counts_units(usage):
             return self.per_request + (total + 500_000) // 1_000_000
         total = total * 1000 + units.thousandths(usage, units.of_image(usage.image_kind))
         return self.per_request + (total + 500_000_000) // 1_000_000_000

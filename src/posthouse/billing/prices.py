@@ -118,8 +118,8 @@ class PriceLine:
             return f"{known}: no model of {key.seed_provider!r} that is named {names}"
         model, header = self._rows
         found = f"{header.source} {header.version} ({header.date}): {key.seed_provider}/{model.id}, found as {names}"
-        doubts = [self._seed.doubt(one) for one in model.differs]
-        return "; ".join([found, *doubts])
+        page = [f"its page is {model.url}"] if model.url else []
+        return "; ".join([found, *page, *(self._seed.doubt(one) for one in model.differs)])
 
     def _read(self, now: float) -> None:
         self._since = now // self._step * self._step

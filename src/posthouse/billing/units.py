@@ -103,6 +103,19 @@ def multiplied(rate: int, factor: Fraction) -> int:
     return (2 * rate * factor.numerator + factor.denominator) // (2 * factor.denominator)
 
 
+def counts_units(usage: Usage) -> bool:
+    """Whether there is anything in it but tokens, as in most calls there is not."""
+    return bool(
+        usage.images
+        or usage.audio_ms
+        or usage.characters
+        or usage.searches
+        or usage.web_searches
+        or usage.file_searches
+        or usage.sessions
+    )
+
+
 def measures_of(usage: Usage) -> frozenset[Measure]:
     """By what a call that consumed this can be charged; empty where nothing was consumed.
 

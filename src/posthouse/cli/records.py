@@ -10,6 +10,7 @@ from posthouse.app import open_database
 from posthouse.billing import store
 from posthouse.billing.forms import span_of, usage_to_json, verification_to_json
 from posthouse.billing.verify import verify
+from posthouse.cli.move import move
 from posthouse.cli.options import AsJson, Config, Data
 from posthouse.cli.output import FAILED, reporting, say, show_json, show_listing
 from posthouse.cli.workbench import opened_books, read_settings, settled_books
@@ -89,3 +90,6 @@ def backup(
         show_json({"file": str(target), "bytes": target.stat().st_size})
     else:
         say(f"{target}: {target.stat().st_size} bytes")
+
+
+db.command()(move)
