@@ -41,10 +41,12 @@ from posthouse.core.errors import ConfigError, PosthouseError
 from posthouse.core.ids import IdMaker
 from posthouse.gateway.admission import GatewayParts
 from posthouse.gateway.configuration import Configuration, Running, routing_options
+from posthouse.gateway.gate import SharedTaking
 from posthouse.gateway.model import GatewayOptions
 from posthouse.gateway.passage import Ledgers
 from posthouse.gateway.pricing import Pricing
 from posthouse.gateway.raw import RawDoor
+from posthouse.gateway.replica import Replica
 from posthouse.gateway.service import Gateway
 from posthouse.limits.service import Limiter
 from posthouse.providers.registry import Registry
@@ -106,6 +108,7 @@ class Posthouse:
         self.raw: RawDoor | None = None
         self.router: Router | None = None
         self.configuration: Configuration | None = None
+        self.replica: Replica | None = None
         self.server: HouseServer | None = None
         self._draining = False
         self._reloads: set[asyncio.Task[None]] = set()
@@ -127,14 +130,23 @@ class Posthouse:
         self.router = Router(self.catalog, routing_options(settings.routing), self.telemetry)
         running = Running(self.router, self.prices, self.pricing, self.client, self._offers_of)
         self.configuration = Configuration(self._loaded, self._read, frozenset(self.registry.by_name), running)
+        limiter = Limiter()
+        shared = None
         ledger = await asyncio.to_thread(self._open_ledger)
+        if settings.storage.redis_url is not None:
+            self.replica = Replica(settings.storage.redis_url.reveal(), self.database, self.journal, limiter)
+            await self.replica.open()
+            ledger.follow(self.replica.now)
+            await self.replica.start()
+            shared = SharedTaking(self.replica, ledger, self.journal, self.telemetry)
         parts = GatewayParts(
-            limiter=Limiter(),
+            limiter=limiter,
             ledger=ledger,
             pricing=self.pricing,
             router=self.router,
             counter=self._counter,
             ledgers=Ledgers(self.journal, self.telemetry),
+            shared=shared,
         )
         options = GatewayOptions(default_output=settings.billing.default_output_tokens)
         self.gateway = Gateway(parts, options)
@@ -159,7 +171,8 @@ class Posthouse:
         return complete(self._loaded.again(self._environ), self._environ, self.registry)
 
     def _open_ledger(self) -> Ledger:
-        self.database.claim()
+        together = self.settings.storage.redis_url is not None
+        self.database.claim(among_others=together)
         # What a former life left is part of every balance, and ends of its holds must not meet holds expired before
         # them.
         if not self.journal.wait_applied(_REPLAY_SECONDS):
@@ -167,7 +180,8 @@ class Posthouse:
                 "The records of the last run could not be moved into the database yet: see the log, mend the database, "
                 "and start again. Nothing is lost: they are in the journal of the data folder."
             )
-        return Ledger.open(self.database, self.journal, self.settings.billing.unpriced)
+        owner = self.journal.name if together else None
+        return Ledger.open(self.database, self.journal, self.settings.billing.unpriced, owner=owner)
 
     # What the door asks
 
@@ -260,7 +274,10 @@ class Posthouse:
         if self.client is not None:
             await self.client.aclose()
         self._counter.close()
-        await asyncio.to_thread(self.journal.close, 30.0)
+        if self.replica is not None:
+            await self.replica.close()
+        if await asyncio.to_thread(self.journal.close, 30.0) and self.replica is not None:
+            await self.replica.leave()
         if self.telemetry.log is not None:
             self.telemetry.log.close()
         self.database.close()

@@ -2,14 +2,17 @@
 
 import asyncio
 import secrets
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+from posthouse.billing.truth import Committed
 from posthouse.core.caller import Limits, Subject
 from posthouse.limits.calendar import Calendar
-from posthouse.limits.demand import Demand, Loaded, Purse
+from posthouse.limits.demand import Demand, Purse
 from posthouse.limits.shared import SharedGate
 from posthouse.storage.redis import Redis
 
@@ -33,13 +36,13 @@ class Books:
             self.holds[purse, request] = (amount, charge)
         del self.waiting[:count]
 
-    async def load(self, purse: str) -> Loaded:
+    async def load(self, purse: str) -> Committed:
         self.loads += 1
         if self.pause is not None:
             await self.pause.wait()
         mine = {request: hold for (name, request), hold in self.holds.items() if name == purse}
         spent = sum(charge for _, charge in mine.values() if charge is not None)
-        return Loaded(spent, [(request, amount) for request, (amount, charge) in mine.items() if charge is None])
+        return Committed(spent, [(request, amount) for request, (amount, charge) in mine.items() if charge is None])
 
     async def drained(self, since: float) -> bool:
         if not self.lags:
@@ -66,7 +69,7 @@ class World:
         line = Redis(self.url, patience=5.0)
         assert await line.open()
         self.lines.append(line)
-        return SharedGate(line, self.books, Calendar())
+        return SharedGate(line, self.books, Calendar(), drain=0.1)
 
     async def keys(self) -> list[bytes]:
         line = self.lines[0]
@@ -102,14 +105,21 @@ class Cable:
         self._tasks: set[asyncio.Task[None]] = set()
         self._cut = False
         self._server: asyncio.Server | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.url = ""
 
     async def lay(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._server = await asyncio.start_server(self._joined, "127.0.0.1", 0)
         self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     def cut(self) -> None:
+        """From any thread."""
         self._cut = True
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._abort)
+
+    def _abort(self) -> None:
         for end in self._ends:
             end.transport.abort()
 
@@ -144,3 +154,20 @@ async def _poured(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     finally:
         writer.close()
         await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+
+
+@contextmanager
+def laid(url: str) -> Iterator[Cable]:
+    """A cable in a loop of its own, for tests whose server has another."""
+    cable = Cable(url)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="cable", daemon=True)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(cable.lay(), loop).result(10)
+    try:
+        yield cable
+    finally:
+        asyncio.run_coroutine_threadsafe(cable.take_up(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()

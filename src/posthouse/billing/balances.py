@@ -51,6 +51,14 @@ def day_of(ms: int) -> Day:
     return Day(_number(date), start, start + DAY_MS, _number(monday), _number(date.replace(day=1)))
 
 
+def instant_of(number: int) -> int:
+    """When a UTC day (yyyymmdd) began, in ms since the epoch; 0 for 0, which is before all days."""
+    if not number:
+        return 0
+    date = dt.date(number // 10_000, number // 100 % 100, number % 100)
+    return (date - dt.date(1970, 1, 1)).days * DAY_MS
+
+
 class Purse:
     """What one subject has spent and reserved in one currency, in nano-units."""
 

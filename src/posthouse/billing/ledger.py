@@ -8,7 +8,7 @@ Above: gateway. Below: the journal (`Appends`) and the balances. Not for several
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -65,9 +65,10 @@ class Hold:
         "key_id",
         "purses",
         "state",
+        "subjects",
     )
 
-    def __init__(self, ledger: "Ledger", row: HoldRow, day: int, purses: tuple[Purse, ...]) -> None:
+    def __init__(self, ledger: "Ledger", row: HoldRow, day: int, subjects: Sequence[Subject]) -> None:
         self._ledger = ledger
         self.id = row.id
         self.key_id = row.key_id
@@ -76,7 +77,8 @@ class Hold:
         self.currency = row.currency
         self.created_at = row.created_at
         self.day = day
-        self.purses = purses
+        self.subjects = subjects
+        self.purses: tuple[Purse, ...] = ()
         self.state: HoldState = "held"
         self.charged: int | None = None
 
@@ -105,11 +107,13 @@ class Ledger:
         balances: Balances,
         clock: Callable[[], float] = time.time,
         unpriced: UnpricedPolicy = "auto",
+        owner: str | None = None,
     ) -> None:
         self._journal = journal
         self._balances = balances
         self._clock = clock
         self._unpriced: UnpricedPolicy = unpriced
+        self._owner = owner
         self._day = day_of(int(clock() * 1000))
         self.counts = Counts()
 
@@ -120,16 +124,22 @@ class Ledger:
         journal: Appends,
         unpriced: UnpricedPolicy = "auto",
         clock: Callable[[], float] = time.time,
+        owner: str | None = None,
     ) -> "Ledger":
-        """The ledger of a process that begins to serve: the journal is applied, and nobody else writes holds."""
+        """The ledger of a process that begins to serve: its journal is applied. `owner` is the name of a replica, None
+        where no other server writes holds."""
         now_ms = int(clock() * 1000)
-        expired = expire_open(database, now_ms)
+        expired = expire_open(database, now_ms, owner)
         balances = Balances()
         with database.read() as connection:
             balances.load(connection, now_ms)
-        ledger = cls(journal, balances, clock, unpriced)
+        ledger = cls(journal, balances, clock, unpriced, owner)
         ledger.counts.recovered = expired
         return ledger
+
+    def follow(self, clock: Callable[[], float]) -> None:
+        """From here on time is what `clock` says, in seconds since the epoch: that of all replicas."""
+        self._clock = clock
 
     def refusal(self, caller: Caller, model: str, price: Price | None) -> Forbidden | None:
         """Why a deployment with this price must not serve this caller, None where it may.
@@ -171,16 +181,32 @@ class Ledger:
                 for subject in caller.subjects:
                     if subject.budget is not None:
                         amount = min(amount, self._covered(subject, reserve, least, day))
-        row = HoldRow(request_id, caller.key_id, caller.account_id, model, amount, currency, now_ms)
+        return self._begin(
+            caller, HoldRow(request_id, caller.key_id, caller.account_id, model, amount, currency, now_ms)
+        )
+
+    def record(self, caller: Caller, request_id: str, model: str, reserve: Money | None, now_ms: int) -> Hold:
+        """A hold of what the shared gate has taken from the budgets already, at `now_ms`; nothing is compared here."""
+        if not self._day.start_ms <= now_ms < self._day.end_ms:
+            self._day = day_of(now_ms)
+        amount, currency = (None, None) if reserve is None else (reserve.nano, reserve.currency)
+        row = HoldRow(request_id, caller.key_id, caller.account_id, model, amount, currency, now_ms, self._owner)
+        return self._begin(caller, row)
+
+    def unpriced(self, caller: Caller, model: str) -> Forbidden | None:
+        """Why this caller may not use a model without a price, None where it may."""
+        return self._unpriced_refusal(caller, model)
+
+    def _begin(self, caller: Caller, row: HoldRow) -> Hold:
         self._journal.append(HOLD, row)
         # From here on nothing can fail: what is reserved in memory is what the journal says.
-        purses: tuple[Purse, ...] = ()
-        if amount is not None and currency is not None:
-            purses = self._purses(row.key_id, row.account_id, currency)
-            for purse in purses:
-                purse.add(day.number, amount)
+        hold = Hold(self, row, self._day.number, caller.subjects)
+        if row.amount is not None and row.currency is not None:
+            hold.purses = self._purses(caller.subjects, row.currency)
+            for purse in hold.purses:
+                purse.add(hold.day, row.amount)
         self.counts.open += 1
-        return Hold(self, row, day.number, purses)
+        return hold
 
     def end(
         self, hold: Hold, event: HoldEvent, cost: Money | None, settlement: Settlement | None, reason: str | None
@@ -212,12 +238,13 @@ class Ledger:
             for purse in hold.purses:
                 purse.add(hold.day, -amount)
             if charged and currency is not None:
-                for purse in self._purses(hold.key_id, hold.account_id, currency):
+                for purse in self._purses(hold.subjects, currency):
                     purse.add(hold.day, charged)
         self._count(state, charged - amount)
 
-    def _purses(self, key_id: str, account_id: str, currency: str) -> tuple[Purse, Purse]:
-        return self._balances.purse(key_id, currency), self._balances.purse(account_id, currency)
+    def _purses(self, subjects: Sequence[Subject], currency: str) -> tuple[Purse, ...]:
+        purse = self._balances.purse
+        return tuple([purse(subject.id, currency) for subject in subjects])
 
     def _count(self, state: EndState, excess: int) -> None:
         counts = self.counts
@@ -245,11 +272,7 @@ class Ledger:
         if least is not None and 0 < left and least <= left:
             return left
         self.counts.refused += 1
-        raise InsufficientQuota(
-            f"The {_PERIODS[budget.period]} budget of this {subject.kind} ({format_nano(budget.nano)} "
-            f"{budget.currency}) does not cover this request: {format_nano(max(0, left))} "
-            f"{budget.currency} are left, and it may cost {format_nano(reserve.nano)}."
-        )
+        raise not_covered(subject, left, reserve)
 
     def _unpriced_refusal(self, caller: Caller, model: str) -> Forbidden | None:
         if self._unpriced == "allow":
@@ -266,6 +289,17 @@ class Ledger:
             param="model",
             code="model_unpriced",
         )
+
+
+def not_covered(subject: Subject, left: int, reserve: Money) -> InsufficientQuota:
+    """`left` nano-units of the subject's budget do not cover the reserve."""
+    budget = subject.budget
+    assert budget is not None  # whoever asks has compared with it
+    return InsufficientQuota(
+        f"The {_PERIODS[budget.period]} budget of this {subject.kind} ({format_nano(budget.nano)} "
+        f"{budget.currency}) does not cover this request: {format_nano(max(0, left))} "
+        f"{budget.currency} are left, and it may cost {format_nano(reserve.nano)}."
+    )
 
 
 def _mismatch(subject: Subject, budget: str, price: str) -> Forbidden:

@@ -125,6 +125,7 @@ class HoldRecord(Struct, frozen=True):
     ended_at: int | None
     charged: int | None
     reason: str | None
+    owner: str | None = None
 
 
 class RequestDetail(Struct, frozen=True):

@@ -14,8 +14,9 @@ from posthouse.billing.estimate import TokenCounter, reserve_of, rough_input_tok
 from posthouse.billing.ledger import Ledger
 from posthouse.core.errors import Forbidden
 from posthouse.gateway.dropped import strictly
+from posthouse.gateway.gate import SharedTaking
 from posthouse.gateway.model import Call
-from posthouse.gateway.passage import Ledgers, Passage
+from posthouse.gateway.passage import Ledgers, Passage, Wanted
 from posthouse.gateway.pricing import Pricing, Size, asked_tier, estimates, paid_in
 from posthouse.limits.model import LimitReached
 from posthouse.limits.service import Limiter
@@ -41,6 +42,7 @@ class GatewayParts(Struct, eq=False):
     router: Router
     counter: TokenCounter
     ledgers: Ledgers
+    shared: SharedTaking | None = None
 
 
 class Admission:
@@ -54,9 +56,11 @@ class Admission:
         self._journal = parts.ledgers.journal
         self._telemetry = parts.ledgers.telemetry
         self._default_output = default_output
+        self._shared = parts.shared is not None
 
     def admit(self, passage: Passage) -> Sequence[Candidate]:
-        """Scope, limits, budget: all of them or nothing is taken."""
+        """Scope, limits, budget: all of them or nothing is taken; where replicas take together, what is `wanted` is
+        left for that."""
         call = passage.call
         request = call.request
         if not call.caller.may_use(request.model):
@@ -72,11 +76,13 @@ class Admission:
         else:
             rough = expected.total_input
             output = _passable(call, rough, expected.total_output)
-        try:
-            passage.grant = self._limiter.admit(call.caller, rough + output)
-        except LimitReached as error:
-            self._telemetry.rejected(error.scope, error.dimension)
-            raise
+        images = 0 if expected is None else expected.images
+        if not self._shared:
+            try:
+                passage.grant = self._limiter.admit(call.caller, rough + output, images)
+            except LimitReached as error:
+                self._telemetry.rejected(error.scope, error.dimension)
+                raise
         plan = self._priced(passage, plan)
         tier = passage.tier = asked_tier(request.fields)
         size = Size(rough, output, expected, tier)
@@ -93,6 +99,9 @@ class Admission:
                     reserve = most
                     if request.max_output is None and expected is None and call.caller.has_budget:
                         least = reserve_of(price, rough, min(output, _LEAST_OUTPUT), tier).nano
+        if self._shared:
+            passage.wanted = Wanted(rough + output, images, reserve, least)
+            return plan
         passage.hold = self._ledger.hold(call.caller, call.id, request.model, reserve, least)
         self._journal.flush_soon()
         return plan

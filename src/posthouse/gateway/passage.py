@@ -59,6 +59,16 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True):
 COMPLETE: Final = Outcome()
 
 
+class Wanted(Struct, frozen=True, gc=False):
+    """What a request needs besides its one place: tokens and images, and its reserve, None for a model without a price.
+    `least`: with as many nano-units it is content."""
+
+    tokens: int
+    images: int
+    reserve: Money | None
+    least: int | None
+
+
 class Passage:
     """`prices` are those of the plan's deployments at admission: what was reserved by is what is charged by. `tier` is
     the service tier that was asked for."""
@@ -77,6 +87,7 @@ class Passage:
         "prices",
         "tier",
         "trace",
+        "wanted",
     )
 
     def __init__(self, call: Call, ledgers: Ledgers) -> None:
@@ -87,6 +98,7 @@ class Passage:
         self.trace = Trace(call.accepted, call.id)
         self.prices: dict[str, Price | None] = {}
         self.planned = False  # the model is known: its name is no invention of the caller's
+        self.wanted: Wanted | None = None  # of the shared gate, until it is taken
         self.grant: Grant | None = None
         self.hold: Hold | None = None
         self.cost: Money | None = None
@@ -119,8 +131,8 @@ class Passage:
         self._billed = price
         self.cost = self.hold.settle(Settlement(usage, source, price, deployment.account.name, outcome.ended_by))
         if self.grant is not None:
-            self.grant.settle(usage.total)
-            self.grant.release()
+            self.grant.settle(usage.total, usage.images)
+            self.grant.release(self.hold.charged or 0)
         self._record(usage, source, outcome)
 
     def release(self, outcome: Outcome) -> None:

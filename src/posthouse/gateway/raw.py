@@ -28,7 +28,7 @@ from posthouse.dialects.codecs import CODECS
 from posthouse.gateway.admission import GatewayParts
 from posthouse.gateway.below import Sender
 from posthouse.gateway.model import Call, GatewayOptions
-from posthouse.gateway.passage import Outcome, Passage
+from posthouse.gateway.passage import Outcome, Passage, Wanted
 from posthouse.gateway.pricing import UNNAMED, paid_in
 from posthouse.limits.model import LimitReached
 from posthouse.providers.model import Deployment
@@ -109,6 +109,8 @@ class RawDoor:
         try:
             offer = self._offer(call.account, call.caller)
             self._admit(passage, offer, asked)
+            if self._parts.shared is not None:
+                await self._parts.shared.take(passage)
             response = await self._sender.send(passage, call.parcel, asked.endpoint)
             try:
                 if response.status >= 400:
@@ -155,11 +157,13 @@ class RawDoor:
         """Limits and budgets: all of them or nothing is taken."""
         caller, account = passage.call.caller, offer.account
         output = self._output(asked)
-        try:
-            passage.grant = self._parts.limiter.admit(caller, _within(caller, asked.tokens + output))
-        except LimitReached as error:
-            self._telemetry.rejected(error.scope, error.dimension)
-            raise
+        tokens = _within(caller, asked.tokens + output)
+        if self._parts.shared is None:
+            try:
+                passage.grant = self._parts.limiter.admit(caller, tokens)
+            except LimitReached as error:
+                self._telemetry.rejected(error.scope, error.dimension)
+                raise
         ours = self._name_of(offer, asked.model)
         pricing, now = self._parts.pricing, passage.began
         if asked.endpoint is None:
@@ -188,6 +192,9 @@ class RawDoor:
             reserve = reserve_of(price, asked.tokens, output)
             if asked.max_output is None and output and caller.has_budget:
                 least = reserve_of(price, asked.tokens, min(output, _LEAST_OUTPUT)).nano
+        if self._parts.shared is not None:
+            passage.wanted = Wanted(tokens, 0, reserve, least)
+            return
         passage.hold = ledger.hold(caller, passage.call.id, model, reserve, least)
         self._journal.flush_soon()
 

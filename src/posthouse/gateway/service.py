@@ -41,6 +41,7 @@ class Gateway:
 
     def __init__(self, parts: GatewayParts, options: GatewayOptions) -> None:
         self._admit = Admission(parts, options.default_output).admit
+        self._shared = parts.shared
         self._router = parts.router
         self._counter = parts.counter
         self._ledgers = parts.ledgers
@@ -58,6 +59,8 @@ class Gateway:
             if not self._router.catalog.candidates(request.model):
                 await self._router.catalog.resolve(request.model)
             plan = self._admit(passage)
+            if self._shared is not None:
+                await self._shared.take(passage)
             reply = await self._router.attempt(plan, request, passage.trace)
         except PosthouseError as error:
             ended_by: EndedBy = "upstream" if isinstance(error, UpstreamFailure) else "error"

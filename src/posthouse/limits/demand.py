@@ -35,11 +35,18 @@ class Demand(Struct, frozen=True, gc=False):
     purses: Sequence[Purse] = ()
 
 
-class Loaded(Struct, frozen=True):
-    """A purse as PostgreSQL knows it: nano-units spent in its period, and its open holds with their amounts."""
+class Loaded(Protocol):
+    """A purse as PostgreSQL knows it."""
 
-    spent: int
-    holds: Sequence[tuple[str, int]] = ()
+    @property
+    def spent(self) -> int:
+        """Nano-units, in its period."""
+        ...
+
+    @property
+    def holds(self) -> Sequence[tuple[str, int]]:
+        """The open ones: requests with their amounts."""
+        ...
 
 
 class Truth(Protocol):

@@ -40,6 +40,8 @@ OVERDUE_MS: Final = 2 * 60_000
 """After how long a hold that nobody renews is judged by PostgreSQL."""
 TOMBSTONE_MS: Final = 60 * 60_000
 MAX_UNTOLD: Final = 100_000
+MAX_TOUCHED: Final = 10_000
+_LOOK_AGAIN: Final = 0.05  # seconds
 _ROUNDS: Final = 5  # how often a demand is repeated for what had to be loaded or met first
 _DIMENSIONS: Final[tuple[Dimension, ...]] = ("requests", "requests", "tokens", "images", "concurrency")
 _SPANS: Final[tuple[Span, ...]] = ("minute", "hour", "day")
@@ -98,20 +100,28 @@ class _Keys(Struct, frozen=True, gc=False):
 
 
 class SharedGate:
-    """`clock` is monotonic seconds. Redis's own clock is known from its answers."""
+    """`clock` is monotonic seconds; Redis's own clock is known from its answers. `drain`: seconds that a request waits at
+    most until a purse can be read anew."""
 
     def __init__(
-        self, redis: Redis, truth: Truth, calendar: Calendar, clock: Callable[[], float] = time.monotonic
+        self,
+        redis: Redis,
+        truth: Truth,
+        calendar: Calendar,
+        clock: Callable[[], float] = time.monotonic,
+        drain: float = 3.0,
     ) -> None:
         self._redis = redis
         self._truth = truth
         self._calendar = calendar
+        self._drain = drain
         self._clock = clock
         self._ahead: float | None = None  # of Redis's clock before ours, in seconds
         self._epochs: dict[str, bytes] = {}
         self._loading: dict[bytes, asyncio.Task[None]] = {}
         self._open: dict[str, Taken] = {}
         self._asking: dict[str, float] = {}
+        self._touched: dict[tuple[str, str], None] = {}
         self._untold: dict[str, tuple[tuple[bytes, ...], tuple[Word, ...]]] = {}
         self.dropped = 0
 
@@ -132,6 +142,9 @@ class SharedGate:
             outcome = answer[0]
             if outcome == TAKEN:
                 taken = self._open[demand.request] = Taken(self, demand, keys, answer)
+                for purse in demand.purses:
+                    if len(self._touched) < MAX_TOUCHED:
+                        self._touched[demand.root, purse.id] = None
                 return taken
             if outcome == REFUSED:
                 raise _refusal(demand, answer)
@@ -218,6 +231,16 @@ class SharedGate:
             for start in range(0, len(requests), 1000):
                 await self._redis.result(RENEW, (key,), OVERDUE_MS, *requests[start : start + 1000])
 
+    async def meet_clock(self) -> None:
+        """Learns Redis's clock."""
+        seconds, micros = await self._redis.ask(b"ph:clock", "TIME")
+        self._ahead = int(seconds) + int(micros) / 1e6 - self._clock()
+
+    def touched(self) -> list[tuple[str, str]]:
+        """Root and name of the purses that were taken from since the last call."""
+        touched, self._touched = self._touched, {}
+        return list(touched)
+
     async def judge(self, root: str, purse: str) -> int:
         """Ends the overdue holds of a purse as PostgreSQL says; how many there were. For holds whose replica is
         gone."""
@@ -294,9 +317,8 @@ class SharedGate:
     async def _meet(self, root: str) -> bytes:
         """The epoch of these keys: Redis's, or a new one where it has none."""
         key = b"ph:{%b}:epoch" % root.encode()
-        seconds, micros = await self._redis.ask(key, "TIME")
-        self._ahead = int(seconds) + int(micros) / 1e6 - self._clock()
-        mine = b"%b:%b.%06d" % (secrets.token_hex(8).encode(), seconds, int(micros))
+        await self.meet_clock()
+        mine = b"%b:%.6f" % (secrets.token_hex(8).encode(), self.now())
         found = await self._redis.ask(key, "SET", key, mine, "NX", "GET")
         epoch: bytes = mine if found is None else found
         if found is None:
@@ -318,8 +340,11 @@ class SharedGate:
         if epoch is None:
             return  # the next round finds out
         began = float(epoch.partition(b":")[2])
-        if not await self._truth.drained(began):
-            raise Unavailable("The budgets of this key are being read anew; try again in a second.")
+        until = self._clock() + self._drain
+        while not await self._truth.drained(began):
+            if self._clock() >= until:
+                raise Unavailable("The budgets of this key are being read anew; try again in a second.")
+            await asyncio.sleep(_LOOK_AGAIN)
         loaded = await self._truth.load(purse.id)
         holds = [word for request, amount in loaded.holds for word in (request, amount)]
         words = (epoch, loaded.spent, purse.keep * 1000, OVERDUE_MS, *holds)

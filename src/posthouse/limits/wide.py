@@ -127,6 +127,10 @@ class WideGate:
                 self._ask_for_lease(demand.root, purse)
         return taken
 
+    def now(self) -> float:
+        """Seconds since the epoch by Redis's clock."""
+        return self._shared.now()
+
     def returned(self) -> None:
         """Redis is back: gives it what runs on, ends the leases that were used, and tells what it did not hear. To be
         called in the same turn of the loop: what is sent later finds all of this done."""

@@ -149,5 +149,6 @@ def _scalar_problems(settings: Settings) -> Iterator[_Found]:
         yield "error", ("routing", "backoff_max"), "is smaller than backoff_base"
     if storage.journal_limit < 4 * storage.journal_segment:
         yield "error", ("storage", "journal_limit"), "must hold at least four segments (journal_segment)"
-    if storage.redis_url is not None:
-        yield "warning", ("storage", "redis_url"), "is not used yet: limits and budgets are kept in this one process"
+    if storage.redis_url is not None and storage.database_url is None:
+        what = "is for servers that share a PostgreSQL: give storage.database_url too, or leave it out"
+        yield "error", ("storage", "redis_url"), what

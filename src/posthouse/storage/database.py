@@ -95,22 +95,26 @@ class Database:
         except DBAPIError as error:
             raise ConfigError(f"database {self.name} cannot be used: {_first_line(error)}") from error
 
-    def claim(self) -> None:
-        """Makes this process the one server of a PostgreSQL database until `close`; on SQLite the journal's lock on the
-        data folder does the same. ConfigError where another server has it: each would end the other's open holds, and
-        budgets are counted in memory."""
+    def claim(self, among_others: bool = False) -> None:
+        """Makes this process the one server of a PostgreSQL database until `close`, or one `among_others` that share
+        their limits and budgets; on SQLite the journal's lock on the data folder does the same. ConfigError where a
+        server has it that stands alone: each would end the other's open holds, and it counts budgets in memory."""
         if self.kind == "sqlite":
             return
+        lock = "pg_try_advisory_lock_shared" if among_others else "pg_try_advisory_lock"
         with _answering():
             connection = self.engine.connect()
-            taken = connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _SERVER_LOCK}).scalar_one()
+            taken = connection.execute(text(f"SELECT {lock}(:key)"), {"key": _SERVER_LOCK}).scalar_one()
             for name, value in _SERVER_KEEPALIVES.items():
                 # The server itself finds out that our machine is gone, and lets the next one in.
                 connection.execute(text(f"SET {name} = {value}"))
             connection.commit()  # the lock is the session's, not the transaction's
         if not taken:
             connection.close()
-            raise ConfigError(f"database {self.name} is in use by another posthouse server; one at a time may serve it")
+            raise ConfigError(
+                f"database {self.name} is in use by another posthouse server; several may serve it only if every "
+                "one of them has the same storage.redis_url"
+            )
         self._claim = connection
 
     def backup(self, target: Path) -> None:

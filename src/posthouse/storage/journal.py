@@ -72,6 +72,7 @@ class Journal:
         self._writer: Writer | None = None
         self._thread: ApplyThread | None = None
         self._soon = False
+        self.name = ""  # that of the folder, which no other server has; known from `start` on
         # The writer's own methods while there is one: the hot path saves a look at each call.
         self._append: Callable[[str, JournalRow], None] = _not_open
         self._flush: Callable[[], None] = _not_open
@@ -140,7 +141,7 @@ class Journal:
         make_private_folder(self._directory)
         self._lock = _take(self._directory)
         try:
-            name = _name_of(self._directory)
+            name = self.name = _name_of(self._directory)
             position = self._position(name)
             former = segments(self._directory)
             first = max(position.segment, *former, 0) + 1

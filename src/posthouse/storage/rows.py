@@ -27,7 +27,8 @@ EndedBy = Literal["complete", "client", "upstream", "error"]
 
 
 class HoldRow(Struct, array_like=True, frozen=True, gc=False):
-    """A hold begins. `id` is the request's id; `amount` and `currency` are both None for a model without a price."""
+    """A hold begins. `id` is the request's id; `amount` and `currency` are both None for a model without a price;
+    `owner` is the replica that it belongs to, None where there is but one server."""
 
     id: str
     key_id: str
@@ -36,6 +37,7 @@ class HoldRow(Struct, array_like=True, frozen=True, gc=False):
     amount: int | None
     currency: str | None
     created_at: int
+    owner: str | None = None
 
 
 class EndRow(Struct, array_like=True, frozen=True, gc=False):

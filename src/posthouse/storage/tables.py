@@ -48,6 +48,16 @@ revisions = Table(
     Column("value", BigInteger, nullable=False),
 )
 
+# Servers that share this database. `seen_at` is the database's clock; all that a replica had admitted before
+# `applied_to` (Redis's clock) is in these tables.
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("seen_at", BigInteger, nullable=False),
+    Column("applied_to", BigInteger, nullable=False),
+)
+
 # How far each server's journal has been applied; moves in the same transaction as the rows themselves.
 journal_position = Table(
     "journal_position",
@@ -111,6 +121,7 @@ holds = Table(
     Column("ended_at", BigInteger),
     Column("charged", BigInteger),
     Column("reason", Text),
+    Column("owner", Text),  # the replica that it belongs to; null where there was but one server
     CheckConstraint("state in ('held', 'settled', 'released', 'expired')", name="state"),
     sqlite_with_rowid=False,
 )

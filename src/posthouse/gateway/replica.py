@@ -1,0 +1,130 @@
+"""One server among several on one database: its line to Redis, and what it does besides serving.
+
+- it says about once a second that it lives, and up to when all that it admitted is in PostgreSQL;
+- it renews the holds and places of requests that run on;
+- it looks after holds that nobody renews: their replica is gone, and PostgreSQL says what became of them.
+
+Above: app. Below: limits, billing, storage. All in the event loop; PostgreSQL is asked in threads.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from posthouse.billing.recovery import expire_of
+from posthouse.billing.truth import Truth
+from posthouse.core.errors import PosthouseError
+from posthouse.limits.calendar import Calendar
+from posthouse.limits.service import Limiter
+from posthouse.limits.shared import OVERDUE_MS, SharedGate
+from posthouse.limits.wide import WideGate
+from posthouse.storage import replicas
+from posthouse.storage.database import Database
+from posthouse.storage.journal import Journal
+from posthouse.storage.redis import Redis
+from posthouse.storage.redis_wire import RedisError, RedisLost
+
+logger = logging.getLogger("posthouse.replica")
+
+BEAT: Final = 0.5  # seconds
+RENEWAL: Final = OVERDUE_MS / 1000 / 4
+PATIENCE: Final = 0.25
+_FLUSHED: Final = 2.0  # seconds to wait for the journal at each beat
+
+
+class Replica:
+    """`name` is that of the journal: no other server has it."""
+
+    def __init__(self, url: str, database: Database, journal: Journal, limiter: Limiter) -> None:
+        self.name = journal.name
+        self._database = database
+        self._journal = journal
+        self._redis = Redis(url, PATIENCE, self._changed)
+        self._shared = SharedGate(self._redis, Truth(database), Calendar())
+        self.gate = WideGate(self._redis, self._shared, limiter, self.name)
+        self._tasks: list[asyncio.Task[None]] = []
+        self.installation = ""
+
+    @property
+    def up(self) -> bool:
+        return self._redis.up
+
+    def now(self) -> float:
+        """Seconds since the epoch by Redis's clock, once it has been heard of."""
+        return self._shared.now()
+
+    async def open(self) -> None:
+        """Connects. Without Redis the house opens all the same: rates are then its own, budgets are closed."""
+        self.installation = await asyncio.to_thread(self._installation)
+        if not await self._redis.open():
+            logger.warning("Redis does not answer yet: rate limits are this server's own, and budgets are closed")
+        else:
+            await self._shared.meet_clock()
+
+    async def start(self) -> None:
+        """Says that this server lives, before it admits anything."""
+        await self._beat()
+        self._tasks = [
+            asyncio.create_task(self._again(BEAT, self._beat)),
+            asyncio.create_task(self._again(RENEWAL, self._shared.renew)),
+            asyncio.create_task(self._again(RENEWAL, self._look_after)),
+        ]
+
+    async def close(self) -> None:
+        """Gives back what the gate has, and tells the others not to wait for us. The journal is closed after this."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.gate.close()
+        with contextlib.suppress(PosthouseError):
+            await self._beat()
+        await self._redis.close()
+
+    async def leave(self) -> None:
+        """The journal is closed, and all of it is in PostgreSQL."""
+
+        def left() -> None:
+            with self._database.write() as connection:
+                replicas.leave(connection, self.name)
+
+        with contextlib.suppress(PosthouseError):
+            await asyncio.to_thread(left)
+
+    def _installation(self) -> str:
+        with self._database.write() as connection:
+            return replicas.installation(connection)
+
+    def _changed(self, up: bool) -> None:
+        if not up:
+            logger.warning("Redis is lost: rate limits are this server's own, budgets go on inside their leases")
+            return
+        logger.info("Redis is there")
+        self.gate.returned()
+
+    async def _again(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await work()
+            except (PosthouseError, RedisError, RedisLost) as error:
+                logger.info("put off: %s", error)
+            except Exception:  # the top of a task: whatever it was, the next round tries again
+                logger.exception("a round of work failed")
+
+    async def _beat(self) -> None:
+        since = int(self._shared.asking_since() * 1000)
+
+        def beaten() -> None:
+            done = self._journal.wait_applied(_FLUSHED)
+            with self._database.write() as connection:
+                replicas.beat(connection, self.name, since if done else 0)
+
+        self._journal.flush()
+        await asyncio.to_thread(beaten)
+
+    async def _look_after(self) -> None:
+        for root, purse in self._shared.touched():
+            await self._shared.judge(root, purse)
+        await asyncio.to_thread(expire_of, self._database, int(self.now() * 1000))

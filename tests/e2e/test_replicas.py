@@ -1,0 +1,119 @@
+"""Several servers on one PostgreSQL and one Redis: limits and budgets are those of all of them together."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.answers import answers, completion
+from tests.e2e.house import ADMIN_KEY, PRICE, RunningHouse, provider, running
+from tests.e2e.upstream import Upstream
+from tests.e2e.wire import eventually
+from tests.limits.shared_world import laid
+
+
+class Street:
+    """Houses that share everything but their folders."""
+
+    def __init__(self, houses: list[RunningHouse], upstream: Upstream) -> None:
+        self.houses = houses
+        self.upstream = upstream
+
+    def ask(self, number: int, key: str, **more: object) -> int:
+        body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], **more}
+        with self.houses[number % len(self.houses)].wire() as wire:
+            return wire.ask("/v1/chat/completions", body, key).status
+
+    def at_once(self, count: int, key: str, **more: object) -> list[int]:
+        with ThreadPoolExecutor(count) as pool:
+            return list(pool.map(lambda number: self.ask(number, key, **more), range(count)))
+
+
+@pytest.fixture
+def street(tmp_path: Path, postgres_url: str, redis_server: str) -> Iterator[Street]:
+    environ = {"POSTHOUSE_DATABASE_URL": postgres_url, "POSTHOUSE_REDIS_URL": redis_server}
+    with ExitStack() as stack:
+        upstream = stack.enter_context(Upstream())
+        upstream.scripts["m"] = answers(
+            completion(usage={"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30})
+        )
+        config = provider(upstream.base_url) + PRICE
+        houses = []
+        for name in ("one", "two", "three"):
+            folder = tmp_path / name
+            folder.mkdir()
+            houses.append(stack.enter_context(running(folder, config, environ)))
+        yield Street(houses, upstream)
+        houses[0].verified()
+
+
+def known_everywhere(street: Street, key: str) -> None:
+    for number in range(len(street.houses)):
+        _known(street, number, key)
+
+
+def _known(street: Street, number: int, key: str) -> None:
+    eventually(lambda: street.ask(number, key, max_tokens=20) == 200, "the key is known")
+
+
+@pytest.mark.req("REPLICA-E2E-001")
+def test_a_budget_holds_over_all_servers(street: Street) -> None:
+    """An answer costs 210,000 nano-units, and a request for 20 tokens may cost a little more."""
+    key = street.houses[0].new_key(budget={"amount": "0.0021", "currency": "USD"})
+    known_everywhere(street, key)
+    statuses = street.at_once(30, key, max_tokens=20)
+    assert set(statuses) == {200, 429}
+    for _ in range(10):
+        statuses += street.at_once(3, key, max_tokens=20)
+    spent = 210_000 * (statuses.count(200) + 3)
+    assert 2_100_000 - 2 * 210_000 <= spent <= 2_100_000
+
+
+@pytest.mark.req("REPLICA-E2E-002")
+def test_a_rate_limit_holds_over_all_servers(street: Street) -> None:
+    key = street.houses[0].new_key(limits={"rpm": 12})
+    known_everywhere(street, key)
+    statuses = street.at_once(30, key)
+    assert statuses.count(200) in range(8, 10)
+    assert set(statuses) == {200, 429}
+
+
+@pytest.mark.req("REPLICA-E2E-003")
+def test_a_server_alone_does_not_join_those_who_share(street: Street, tmp_path: Path, postgres_url: str) -> None:
+    (tmp_path / "alone").mkdir()
+    with pytest.raises(Exception, match="another posthouse server"):
+        with running(tmp_path / "alone", provider(street.upstream.base_url), {"POSTHOUSE_DATABASE_URL": postgres_url}):
+            pass
+    assert street.ask(0, ADMIN_KEY) == 200
+
+
+@pytest.mark.req("REPLICA-E2E-004")
+def test_without_redis_a_server_goes_on_and_budgets_close_until_it_is_back(
+    tmp_path: Path, postgres_url: str, redis_server: str
+) -> None:
+    with ExitStack() as stack:
+        cable = stack.enter_context(laid(redis_server))
+        upstream = stack.enter_context(Upstream())
+        upstream.scripts["m"] = answers(completion())
+        environ = {"POSTHOUSE_DATABASE_URL": postgres_url, "POSTHOUSE_REDIS_URL": cable.url}
+        house = stack.enter_context(running(tmp_path, provider(upstream.base_url) + PRICE, environ))
+        street = Street([house], upstream)
+        free, poor = house.new_key(), house.new_key(budget={"amount": "5", "currency": "USD"})
+        assert street.ask(0, free) == 200
+        assert street.ask(0, poor, max_tokens=5) == 200
+        replica = house.house.replica
+        assert replica is not None
+        cable.cut()
+        eventually(lambda: not replica.up, "the loss is noticed")
+        assert street.ask(0, free) == 200
+        # Five dollars leave a lease of five cents: enough for a small request, too little for a large one.
+        assert street.ask(0, poor, max_tokens=5) == 200
+        assert street.ask(0, poor, max_tokens=1_000_000) == 503
+        cable.mend()
+        eventually(lambda: replica.up, "Redis is found again")
+        assert street.ask(0, poor, max_tokens=5) == 200
+        assert replica.gate.counts.alone >= 2
+        assert replica.gate.counts.closed == 1
+        house.verified()
