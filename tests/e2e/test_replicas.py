@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from posthouse.core.errors import ConfigError
+from posthouse.storage.database import Database
 from tests.e2e.answers import answers, completion
 from tests.e2e.house import ADMIN_KEY, PRICE, RunningHouse, provider, running
 from tests.e2e.upstream import Upstream
@@ -81,11 +83,14 @@ def test_a_rate_limit_holds_over_all_servers(street: Street) -> None:
 
 
 @pytest.mark.req("REPLICA-E2E-003")
-def test_a_server_alone_does_not_join_those_who_share(street: Street, tmp_path: Path, postgres_url: str) -> None:
-    (tmp_path / "alone").mkdir()
-    with pytest.raises(Exception, match="another posthouse server"):
-        with running(tmp_path / "alone", provider(street.upstream.base_url), {"POSTHOUSE_DATABASE_URL": postgres_url}):
-            pass
+def test_a_server_alone_does_not_join_those_who_share(street: Street, postgres_url: str) -> None:
+    alone = Database(postgres_url)
+    try:
+        with pytest.raises(ConfigError, match="another posthouse server"):
+            alone.claim()
+        alone.claim(among_others=True)
+    finally:
+        alone.close()
     assert street.ask(0, ADMIN_KEY) == 200
 
 
