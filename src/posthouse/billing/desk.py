@@ -163,7 +163,7 @@ def checked(data: bytes) -> Seed:
 
 
 def _negative(row: SeedPrice) -> bool:
-    amounts = [rate for one in (row, *row.tiers) for rate in one.rates.values()]
+    amounts = [*row.rates.values(), *(rate for tier in row.tiers for rate in tier.rates.values())]
     if row.units is not None:
         amounts += [getattr(row.units, name) for name in SOLD_BY]
         amounts += row.units.image_kinds.values()
