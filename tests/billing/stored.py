@@ -18,7 +18,15 @@ from posthouse.storage.database import Database
 from posthouse.storage.rows import REQUEST, EndedBy, EndState, JournalRow, RequestRow
 from tests.billing.fakes import NOW, PRICE, Clock
 
-_WRITTEN = (tables.holds, tables.entries, tables.requests, tables.spend)
+_WRITTEN = (
+    tables.holds,
+    tables.entries,
+    tables.requests,
+    tables.spend,
+    tables.usage_hours,
+    tables.usage_days,
+    tables.corrections,
+)
 
 
 class StoredJournal:

@@ -135,6 +135,11 @@ def test_a_seed_takes_the_place_of_the_packages_own_and_goes_again(database: Dat
         seed(providers={"v": 5}),
         seed(providers={"v": {"more": {"m": {"id": "m", "prices": [{"rates": {"input": "5"}}]}}}}),
         seed(providers={"v": {"more": {"m": {"id": "m", "prices": [{"rates": {"input": -5}}]}}}}),
+        seed(
+            providers={
+                "v": {"more": {"m": {"id": "m", "prices": [{"units": {"image": 1, "image_kinds": {"low": -1}}}]}}}
+            }
+        ),
         seed(providers={"v": {"more": {"m": {"id": "m", "prices": [{"rates": {"colour": 5}}]}}}}),
         seed(providers={"v": {"more": {"m": {"id": "m", "source": 7, "prices": [{"rates": {"input": 5}}]}}}}),
         seed(

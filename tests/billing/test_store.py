@@ -7,6 +7,7 @@ import pytest
 
 from posthouse.billing.forms import request_to_json, usage_to_json
 from posthouse.billing.model import Settlement
+from posthouse.billing.span import Span
 from posthouse.billing.store import (
     GROUPS,
     UNITS,
@@ -14,7 +15,6 @@ from posthouse.billing.store import (
     HoldRecord,
     Page,
     RequestFilter,
-    Span,
     UsageRow,
     list_entries,
     list_requests,

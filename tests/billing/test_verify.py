@@ -8,7 +8,7 @@ from posthouse.billing.units import UnitRates
 from posthouse.billing.verify import MAX_PROBLEMS, verify
 from posthouse.core.usage import Usage
 from posthouse.storage.tables import entries
-from tests.billing.fakes import PRICE, caller
+from tests.billing.fakes import PRICE, caller, settlement
 from tests.billing.stored import StoredHouse
 
 PER_IMAGE = Price("USD", "test", "m", PRICE.rates, units=UnitRates(image=40_000_000), measures=frozenset({"images"}))
@@ -83,6 +83,12 @@ def test_sound_books_have_no_problems_and_open_holds_are_counted(kept: StoredHou
         ("DELETE FROM spend WHERE subject_id = 'key_2'", "LEDGER-4"),
         ("UPDATE spend SET day = day + 1 WHERE subject_id = 'key_2'", "LEDGER-4"),
         ("INSERT INTO spend (subject_id, day, currency, amount) VALUES ('key_9', 20261120, 'USD', 1)", "LEDGER-4"),
+        ("UPDATE usage_hours SET cost = cost + 1 WHERE key_id = 'key_2'", "LEDGER-8"),
+        ("UPDATE usage_hours SET output = output + 1 WHERE key_id = 'key_2'", "LEDGER-8"),
+        ("UPDATE usage_days SET requests = requests + 1 WHERE key_id = 'key_2'", "LEDGER-8"),
+        ("DELETE FROM usage_hours WHERE key_id = 'key_2'", "LEDGER-8"),
+        ("DELETE FROM usage_days WHERE key_id = 'key_2'", "LEDGER-8"),
+        ("DELETE FROM requests WHERE id = <first>", "LEDGER-8"),
     ],
 )
 def test_every_wrong_is_found_and_named(statement: str, rule: str, kept: StoredHouse) -> None:
@@ -98,7 +104,8 @@ def test_a_forgotten_hold_is_a_problem_and_an_open_one_is_not(kept: StoredHouse)
 
 
 def test_a_record_that_was_dropped_is_counted_and_no_problem(kept: StoredHouse) -> None:
-    change(kept, "DELETE FROM requests WHERE id = <first>")
+    kept.hold(caller()).settle(settlement(7))
+    kept.save()
     found = verify(kept.database, kept.clock())
     assert (found.ok, found.holds_unrecorded) == (True, 1)
 

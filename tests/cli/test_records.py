@@ -6,6 +6,7 @@ from contextlib import closing
 import pytest
 from msgspec.structs import asdict
 
+from posthouse.billing.folds import rebuild
 from posthouse.storage.database import Database
 from posthouse.storage.journal import Journal, JournalOptions
 from posthouse.storage.migrations.revisions import HEAD
@@ -44,7 +45,7 @@ def test_what_a_killed_server_left_is_counted(shell: Shell) -> None:
     left = {path.name: path.read_bytes() for path in (shell.data / "journal").iterdir() if path.name != "lock"}
     journal.close(10.0)
     with database.write() as connection:
-        for table in ("requests", "holds", "journal_position"):
+        for table in ("requests", "holds", "usage_hours", "usage_days", "journal_position"):
             connection.exec_driver_sql(f"DELETE FROM {table}")  # noqa: S608  # names of ours
     database.close()
     for name, content in left.items():
@@ -59,6 +60,7 @@ def test_what_is_no_token_has_a_column_where_there_is_some(shell: Shell) -> None
     row = RequestRow("req_1", 1_700_000_000_000, "key_1", "default", "images.generations", "m", "m", images=2)
     with database.write() as connection:
         connection.execute(requests.insert().values(**asdict(row)))
+    rebuild(database)
     database.close()
     (found,) = shell.rows("usage")
     assert [found[name] for name in ("images", "audio_ms", "characters", "searches")] == [2, 0, 0, 0]

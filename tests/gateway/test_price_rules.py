@@ -19,6 +19,7 @@ from posthouse.billing.ledger import Ledger
 from posthouse.billing.prices import PriceBook
 from posthouse.billing.store import request_detail
 from posthouse.billing.verify import verify
+from posthouse.core.caller import Budget
 from posthouse.core.errors import Forbidden
 from posthouse.dialects.anthropic_messages import decode_head as decode_message
 from posthouse.dialects.openai_chat_head import decode_head
@@ -176,6 +177,18 @@ async def test_a_currency_without_a_rate_is_refused_and_the_refusal_says_how_to_
     async with house(f"sqlite:///{tmp_path / 'posthouse.db'}", tmp_path, YUAN) as made:
         with pytest.raises(Forbidden, match=r"\[\[rates\]\]") as caught:
             await made.ask(budget=10**9)
+    assert caught.value.code == "currency_mismatch"
+
+
+async def test_budgets_of_a_key_and_its_account_in_two_currencies_are_refused_whatever_rates_there_are(
+    tmp_path: Path,
+) -> None:
+    rate = RateSettings(base="CNY", quote="USD", rate="0.14", date=dt.date(2026, 1, 1))  # type: ignore[arg-type]
+    async with house(f"sqlite:///{tmp_path / 'posthouse.db'}", tmp_path, YUAN, rate) as made:
+        request = decode_head(b'{"model":"m","messages":[{"role":"user","content":"a"}]}')
+        who = caller(usd(10**9), Budget(10**9, "CNY", "total"))
+        with pytest.raises(Forbidden) as caught:
+            await made.gateway.run(Call(who, request, "req_1", asyncio.get_running_loop().time()))
     assert caught.value.code == "currency_mismatch"
 
 

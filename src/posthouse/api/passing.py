@@ -25,6 +25,7 @@ from posthouse.dialects import gemini
 from posthouse.dialects.beside import is_json
 from posthouse.dialects.fields import MAX_MODEL_NAME, MAX_TOKENS
 from posthouse.dialects.json_scan import MemberScan
+from posthouse.gateway.pricing import TIER_MEMBERS, asked_tier
 from posthouse.gateway.raw import Asked, RawAnswer, RawCall, RawDoor
 from posthouse.providers.passing import Parcel, checked_query, checked_rest, endpoint_of, model_in
 from posthouse.upstream.model import BodyStream
@@ -43,7 +44,7 @@ _CAPS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 _CHOICES: Final = ("n", "best_of")
 _GENERATION: Final = ("generationConfig", "generation_config")
 _MAY_BE_LONG: Final = frozenset(_GENERATION)  # of a form for the answer, beside which a cap may stand
-_MEMBERS: Final = ("model", "background", *_CAPS, *_CHOICES, *_GENERATION)
+_MEMBERS: Final = ("model", "background", *_CAPS, *_CHOICES, *_GENERATION, *TIER_MEMBERS)
 _decode: Final = msgspec.json.Decoder().decode
 
 
@@ -158,6 +159,7 @@ def _asked(endpoint: Operation, scan: MemberScan, named: str | None, tokens: int
         tokens=tokens,
         max_output=max((cap for cap in caps if cap is not None), default=None),
         choices=min(max((n for n in choices if n is not None), default=1) or 1, _MOST_CHOICES),
+        tier=asked_tier(values),
     )
 
 

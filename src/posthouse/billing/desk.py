@@ -16,7 +16,8 @@ from sqlalchemy import Connection, delete, func, insert, select
 
 from posthouse.billing.harvest.compare import Change, changes
 from posthouse.billing.overrides import Override, read_override
-from posthouse.billing.seed import MAX_BYTES, Seed, SeedProvider
+from posthouse.billing.seed import MAX_BYTES, Seed, SeedPrice, SeedProvider
+from posthouse.billing.units import SOLD_BY
 from posthouse.core.errors import ConfigError, InvalidRequest, NotFound
 from posthouse.core.ids import IdMaker
 from posthouse.core.money import parse_nano
@@ -152,17 +153,21 @@ def checked(data: bytes) -> Seed:
             for model in (*found.models, *found.more.values()):
                 if model.prices:
                     seed.price(model, seed.sources[model.source], now)
-                    if any(row.active(now) and _negative(row) for row in model.prices):
+                for row in model.prices:
+                    row.active(now)  # its hours make sense
+                    if _negative(row):
                         raise ValueError(f"a price of {name}/{model.id} is negative")
     except (msgspec.MsgspecError, KeyError, IndexError, TypeError, ValueError, UnicodeError) as error:
         raise InvalidRequest(f"This is no price seed: {error}.") from None
     return seed
 
 
-def _negative(row: Any) -> bool:
-    rates = [rate for one in (row, *row.tiers) for rate in one.rates.values()]
-    units = [] if row.units is None else [value for value in msgspec.structs.asdict(row.units).values() if value]
-    return any(rate < 0 for rate in (*rates, *(one for one in units if isinstance(one, int))))
+def _negative(row: SeedPrice) -> bool:
+    amounts = [*row.rates.values(), *(rate for tier in row.tiers for rate in tier.rates.values())]
+    if row.units is not None:
+        amounts += [getattr(row.units, name) for name in SOLD_BY]
+        amounts += row.units.image_kinds.values()
+    return row.per_request < 0 or any(amount < 0 for amount in amounts)
 
 
 def _rows(connection: Connection) -> Iterator[SetPrice]:

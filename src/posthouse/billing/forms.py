@@ -10,8 +10,10 @@ from typing import Any, Final
 
 import msgspec
 
+from posthouse.billing.folds import Rebuilt
 from posthouse.billing.model import Price, Verification
-from posthouse.billing.store import UNITS, EntryRow, GroupBy, HoldRecord, RequestDetail, Span, UsageRow
+from posthouse.billing.span import Span
+from posthouse.billing.store import UNITS, EntryRow, GroupBy, HoldRecord, RequestDetail, UsageRow
 from posthouse.billing.units import BESIDE, MEASURES, SOLD_BY
 from posthouse.core.errors import InvalidRequest
 from posthouse.core.money import NANO, format_nano
@@ -163,6 +165,30 @@ def verification_to_json(found: Verification) -> dict[str, Any]:
     return msgspec.structs.asdict(found) | {
         "problems": [msgspec.structs.asdict(problem) for problem in found.problems],
     }
+
+
+def rebuilt_to_json(done: Rebuilt) -> dict[str, Any]:
+    """`differences`: rows that were not what they must be, with the numbers that differed; null where there was no such
+    row. What is money is a decimal string."""
+    return {
+        "rows": done.rows,
+        "differences": [
+            {
+                "fold": one.fold,
+                "place": one.place,
+                "found": _numbers(one.found),
+                "expected": _numbers(one.expected),
+            }
+            for one in done.differences
+        ],
+        "truncated": done.truncated,
+    }
+
+
+def _numbers(row: dict[str, int] | None) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    return {name: format_nano(value) if name in ("cost", "amount") else value for name, value in row.items()}
 
 
 def price_to_json(price: Price) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is asked of the ledger: usage in groups, records of requests, entries. SQL for both databases, read-only.
+"""What is asked of the ledger: usage in groups (from roll-ups), records of requests, entries. For both databases.
 
 Every listing is paged by keys, newest first: ids sort by time (core/ids.py), so a page is a range of the primary key
 and costs the same however old the table is. Call these in a thread, with a connection of `Database.read()`.
@@ -10,42 +10,37 @@ from itertools import groupby
 from typing import Any, Final, Literal, TypeVar
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Connection, Row, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Subquery, case, func, or_, select
 
-from posthouse.billing.balances import DAY_MS
+from posthouse.billing.span import Scope, Span, id_range, rolled
 from posthouse.core.errors import InvalidRequest
 from posthouse.core.usage import UsageSource
 from posthouse.storage.rows import RequestRow
 from posthouse.storage.tables import entries, holds, requests
 
-GroupBy = Literal["key", "model", "day", "deployment", "account"]
+GroupBy = Literal["key", "model", "hour", "day", "provider", "deployment", "account"]
 UNITS: Final = ("images", "audio_ms", "characters", "searches", "web_searches", "file_searches", "sessions")
-GROUPS: Final[tuple[GroupBy, ...]] = ("key", "model", "day", "deployment", "account")
+GROUPS: Final[tuple[GroupBy, ...]] = ("key", "model", "hour", "day", "provider", "deployment", "account")
 MAX_PAGE: Final = 1000
 T = TypeVar("T")
 
 # What is summed for each group, by the name in UsageRow. `input_tokens` is all input, as `Usage.total_input` has it.
-_SUMS: Final[dict[str, ColumnElement[int]]] = {
-    "input_tokens": requests.c.input
-    + requests.c.cache_read
-    + requests.c.cache_write
-    + requests.c.cache_write_1h
-    + requests.c.audio_input
-    + requests.c.image_input
-    + requests.c.audio_cache_read
-    + requests.c.image_cache_read,
-    "cached_input_tokens": requests.c.cache_read + requests.c.audio_cache_read + requests.c.image_cache_read,
-    "output_tokens": requests.c.output + requests.c.reasoning + requests.c.audio_output + requests.c.image_output,
-    **{name: requests.c[name] for name in UNITS},
+INPUT: Final = (
+    *("input", "cache_read", "cache_write", "cache_write_1h", "audio_input", "image_input"),
+    *("audio_cache_read", "image_cache_read"),
+)
+CACHED: Final = ("cache_read", "audio_cache_read", "image_cache_read")
+OUTPUT: Final = ("output", "reasoning", "audio_output", "image_output")
+_SUMS: Final[dict[str, tuple[str, ...]]] = {
+    "requests": ("requests",),
+    "input_tokens": INPUT,
+    "cached_input_tokens": CACHED,
+    "output_tokens": OUTPUT,
+    "cost": ("cost",),
+    **{name: (name,) for name in UNITS},
 }
 _NO_SOURCE: Final = "none"
-
-
-class Span(Struct, frozen=True):
-    """From (included) to (not included), ms since the epoch; None is open."""
-
-    start_ms: int | None = None
-    end_ms: int | None = None
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class Page(Struct, frozen=True):
@@ -143,34 +138,42 @@ UNKNOWN_MODEL: Final = "unknown"
 def usage(
     connection: Connection, group_by: GroupBy, span: Span = ALWAYS, page: Page = FIRST_PAGE
 ) -> tuple[list[UsageRow], str | None]:
-    """Usage by group in the order of the groups' names (days: oldest first), and the next cursor or None.
+    """Usage by group in the order of the groups' names (hours and days: oldest first), and the next cursor or None.
 
-    A page holds whole groups: `limit` of them, whatever the number of their currencies.
+    A page holds whole groups: `limit` of them, whatever the number of their currencies. Corrections are a model and a
+    provider of that name.
     """
-    groups = {
-        "key": requests.c.key_id,
-        "model": func.coalesce(requests.c.model, UNKNOWN_MODEL),
-        "day": requests.c.created_at // DAY_MS,
-        "deployment": func.coalesce(requests.c.deployment, ""),
-        "account": requests.c.account_id,
+    parts = rolled(Scope(span, hourly=group_by == "hour"))
+    groups: dict[GroupBy, ColumnElement[Any]] = {
+        "key": parts.c.key_id,
+        "model": case((parts.c.model == "", UNKNOWN_MODEL), else_=parts.c.model),
+        "hour": parts.c.hour,
+        "day": parts.c.day,
+        "provider": parts.c.provider,
+        "deployment": parts.c.deployment,
+        "account": parts.c.account_id,
     }
-    group: ColumnElement[Any] = groups[group_by]
+    group = groups[group_by]
     query = (
         select(
             group.label("name"),
-            requests.c.currency,
-            requests.c.usage_source,
-            func.count().label("number"),
-            *(func.sum(column).label(label) for label, column in _SUMS.items()),
-            func.coalesce(func.sum(requests.c.cost), 0).label("cost"),
+            parts.c.currency,
+            parts.c.usage_source,
+            *(func.sum(_added(parts, names)).label(label) for label, names in _SUMS.items()),
         )
-        .where(*_within(span))
-        .group_by(group, requests.c.currency, requests.c.usage_source)
+        .group_by(group, parts.c.currency, parts.c.usage_source)
         .order_by(group)
     )
     if page.cursor is not None:
-        query = query.where(group > (_day_cursor(page.cursor) if group_by == "day" else page.cursor))
+        query = query.where(group > _cursor_of(group_by, page.cursor))
     return _usage_page(connection.execute(query), group_by, page.size)
+
+
+def _added(parts: Subquery, names: tuple[str, ...]) -> ColumnElement[Any]:
+    total: ColumnElement[Any] = parts.c[names[0]]
+    for name in names[1:]:
+        total = total + parts.c[name]
+    return total
 
 
 def list_requests(
@@ -236,7 +239,7 @@ def _cut(rows: list[T], size: int, cursor: Callable[[T], str]) -> tuple[list[T],
 
 
 def _within(span: Span) -> list[ColumnElement[bool]]:
-    conditions = []
+    conditions = id_range(requests.c.id, span.start_ms, span.end_ms)
     if span.start_ms is not None:
         conditions.append(requests.c.created_at >= span.start_ms)
     if span.end_ms is not None:
@@ -250,31 +253,30 @@ def _usage_page(rows: Iterable[Row[Any]], group_by: GroupBy, size: int) -> tuple
     for number, (name, group) in enumerate(groupby(rows, key=lambda row: row.name)):
         if number == size:
             return page, page[-1].group
-        shown = _day_name(name) if group_by == "day" else str(name)
+        shown = _name(group_by, name)
         page += _group_rows(shown, group)
     return page, None
 
 
 def _group_rows(name: str, rows: Iterable[Row[Any]]) -> list[UsageRow]:
-    by_currency: dict[str | None, list[Row[Any]]] = {}
+    by_currency: dict[str, list[Row[Any]]] = {}
     for row in rows:
         by_currency.setdefault(row.currency, []).append(row)
-    priced = [currency for currency in by_currency if currency is not None]
+    priced = [currency for currency in by_currency if currency]
     if len(priced) == 1:
         by_currency = {priced[0]: [row for some in by_currency.values() for row in some]}
     result = []
-    for currency in sorted(by_currency, key=lambda one: one or ""):
+    for currency in sorted(by_currency):
         members = by_currency[currency]
         sources: dict[str, int] = {}
         for row in members:
-            source = row.usage_source or _NO_SOURCE
-            sources[source] = sources.get(source, 0) + row.number
+            if row.requests:
+                source = row.usage_source or _NO_SOURCE
+                sources[source] = sources.get(source, 0) + int(row.requests)
         result.append(
             UsageRow(
                 group=name,
-                requests=sum(row.number for row in members),
-                cost=sum(int(row.cost) for row in members),
-                currency=currency,
+                currency=currency or None,
                 by_source=dict(sorted(sources.items())),
                 **{name: sum(int(getattr(row, name)) for row in members) for name in _SUMS},
             )
@@ -282,12 +284,24 @@ def _group_rows(name: str, rows: Iterable[Row[Any]]) -> list[UsageRow]:
     return result
 
 
-def _day_name(number: int) -> str:
-    return (dt.date(1970, 1, 1) + dt.timedelta(days=int(number))).isoformat()
+def _name(group_by: GroupBy, group: Any) -> str:
+    match group_by:
+        case "day":
+            return (_EPOCH + dt.timedelta(days=int(group))).date().isoformat()
+        case "hour":
+            return (_EPOCH + dt.timedelta(hours=int(group))).strftime("%Y-%m-%dT%H:%MZ")
+        case _:
+            return str(group)
 
 
-def _day_cursor(text: str) -> int:
+def _cursor_of(group_by: GroupBy, text: str) -> str | int:
     try:
-        return (dt.date.fromisoformat(text) - dt.date(1970, 1, 1)).days
-    except ValueError:
+        match group_by:
+            case "day":
+                return (dt.date.fromisoformat(text) - _EPOCH.date()).days
+            case "hour":
+                return int(dt.datetime.fromisoformat(text).timestamp() // 3600)
+            case _:
+                return text
+    except (ValueError, OverflowError):
         raise InvalidRequest("This cursor is none of ours.", param="cursor") from None

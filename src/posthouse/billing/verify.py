@@ -5,22 +5,25 @@ of the journal that are not applied yet are not seen; since they come with whole
 adds up at any moment.
 """
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 
 from msgspec import Struct
 from sqlalchemy import Connection, Select, func, or_, select
 
-from posthouse.billing.balances import DAY_MS, day_of
+from posthouse.billing.folds import spend_differences, usage_differences
 from posthouse.billing.model import Problem, Verification
 from posthouse.core.usage import COUNTS
 from posthouse.storage.database import Database
-from posthouse.storage.tables import entries, holds, requests, spend
+from posthouse.storage.tables import corrections, entries, holds, requests
 
 MAX_PROBLEMS: Final = 100
 # Longer than any request with the default deadlines may take: a hold that is open longer has been forgotten.
 MAX_HOLD_SECONDS: Final = 3600.0
 
 _debit: Final = entries.alias("debit")
+_CORRECTION: Final = (corrections, corrections.c.id == _debit.c.hold_id)
 _TO_DEBIT: Final = (_debit.c.hold_id == holds.c.id) & (_debit.c.leg == 0)
 # Tokens by class, and what is no token: every number of a record that a cost is made of.
 _COUNTS: Final = tuple(requests.c[name] for name in COUNTS)
@@ -43,12 +46,12 @@ def verify(database: Database, now: float, max_hold_seconds: float = MAX_HOLD_SE
         for check in (*_sums(), *_ends(int((now - max_hold_seconds) * 1000)), *_records()):
             rows = connection.execute(check.query.limit(MAX_PROBLEMS + 1))
             problems += [Problem(check.rule, str(row[0]), check.detail.format(*row)) for row in rows]
-        problems += _spend_problems(connection)
+        problems += islice(_fold_problems(connection), MAX_PROBLEMS + 1)
         opened = connection.execute(select(func.count()).select_from(holds).where(holds.c.state == "held"))
         unrecorded = connection.execute(
             select(func.count())
-            .select_from(_debit.outerjoin(requests, requests.c.id == _debit.c.hold_id))
-            .where(_debit.c.leg == 0, requests.c.id.is_(None))
+            .select_from(_debit.outerjoin(requests, requests.c.id == _debit.c.hold_id).outerjoin(*_CORRECTION))
+            .where(_debit.c.leg == 0, requests.c.id.is_(None), corrections.c.id.is_(None))
         )
         return Verification(
             ok=not problems,
@@ -107,8 +110,8 @@ def _ends(oldest_ms: int) -> tuple[Check, ...]:
             "LEDGER-2",
             "an entry of {1} for a hold that does not exist, or is another account's",
             select(_debit.c.hold_id, _debit.c.ledger_account)
-            .select_from(_debit.outerjoin(holds, holds.c.id == _debit.c.hold_id))
-            .where(_debit.c.leg == 0, stray),
+            .select_from(_debit.outerjoin(holds, holds.c.id == _debit.c.hold_id).outerjoin(*_CORRECTION))
+            .where(_debit.c.leg == 0, stray, corrections.c.id.is_(None)),
         ),
         Check(
             "HOLD-7",
@@ -162,32 +165,23 @@ def _records() -> tuple[Check, ...]:
     )
 
 
-def _spend_problems(connection: Connection) -> list[Problem]:
-    """LEDGER-4: what each key and account spent on each day is the fold of its entries, by the day its holds began."""
-    folded: dict[tuple[str, int, str], int] = {}
-    days: dict[int, int] = {}
-    day = holds.c.created_at // DAY_MS
-    rows = connection.execute(
-        select(holds.c.key_id, holds.c.account_id, day, _debit.c.currency, func.sum(_debit.c.amount))
-        .select_from(_debit.join(holds, _TO_DEBIT))
-        .group_by(holds.c.key_id, holds.c.account_id, day, _debit.c.currency)
-    )
-    for key_id, account_id, number, currency, amount in rows:
-        if number not in days:
-            days[number] = day_of(number * DAY_MS).number
-        for subject_id in (key_id, account_id):
-            key = (subject_id, days[number], currency)
-            folded[key] = folded.get(key, 0) + int(amount)
-    problems = []
-    for row in connection.execute(select(spend.c.subject_id, spend.c.day, spend.c.currency, spend.c.amount)):
-        expected = folded.pop((row.subject_id, row.day, row.currency), 0)
-        if row.amount != expected:
-            problems.append(_spend_problem(row.subject_id, row.day, row.currency, (row.amount, expected)))
-    problems += [_spend_problem(*key, (0, amount)) for key, amount in folded.items() if amount]
-    return problems
+def _fold_problems(connection: Connection) -> Iterator[Problem]:
+    """LEDGER-4: what each key and account spent on each day is the fold of its entries, by the day its holds began.
+    LEDGER-8: the roll-ups are the folds of the records and the corrections."""
+    for one in spend_differences(connection):
+        found, expected = (0 if row is None else row["amount"] for row in (one.found, one.expected))
+        place = one.place
+        yield Problem(
+            "LEDGER-4",
+            str(place["subject"]),
+            f"on {place['day']} {found} nano-units {place['currency']} are noted as spent, but the entries add up to "
+            f"{expected}",
+        )
+    for one in usage_differences(connection):
+        where = " ".join(f"{name}={value}" for name, value in one.place.items())
+        detail = f"{where}: {_told(one.found)} noted, but the records add up to {_told(one.expected)}"
+        yield Problem("LEDGER-8", one.fold, detail)
 
 
-def _spend_problem(subject_id: str, day: int, currency: str, amounts: tuple[int, int]) -> Problem:
-    found, expected = amounts
-    detail = f"on {day} {found} nano-units {currency} are noted as spent, but the entries add up to {expected}"
-    return Problem("LEDGER-4", subject_id, detail)
+def _told(row: dict[str, int] | None) -> str:
+    return "nothing" if row is None else " ".join(f"{name}={value}" for name, value in row.items())

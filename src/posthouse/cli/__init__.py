@@ -6,7 +6,7 @@ is `output.py`, what they open is `workbench.py`.
 
 import typer
 
-from posthouse.cli import accounts, configuration, keys, market, prices, records
+from posthouse.cli import accounts, configuration, keys, ledger, market, prices, records
 from posthouse.cli.doctor import doctor
 from posthouse.cli.explain import explain
 from posthouse.cli.serve import serve
@@ -22,7 +22,7 @@ app.add_typer(market.models, name="models")
 app.add_typer(prices.app, name="prices")
 app.command(help="What was consumed and what it cost, by group.")(records.usage)
 app.command()(explain)
-app.add_typer(records.ledger, name="ledger")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(configuration.app, name="config")
 app.command()(doctor)
 app.add_typer(records.db, name="db")

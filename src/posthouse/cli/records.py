@@ -1,6 +1,5 @@
-"""`posthouse usage`, `ledger` and `db`: what happened, whether it adds up, and where it is kept."""
+"""`posthouse usage` and `db`: what happened, and where it is kept."""
 
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,15 +7,13 @@ import typer
 
 from posthouse.app import open_database
 from posthouse.billing import store
-from posthouse.billing.forms import span_of, usage_to_json, verification_to_json
-from posthouse.billing.verify import verify
+from posthouse.billing.forms import span_of, usage_to_json
 from posthouse.cli.move import move
 from posthouse.cli.options import AsJson, Config, Data
-from posthouse.cli.output import FAILED, reporting, say, show_json, show_listing
+from posthouse.cli.output import reporting, say, show_json, show_listing
 from posthouse.cli.workbench import opened_books, read_settings, settled_books
 from posthouse.storage.migrations.revisions import HEAD
 
-ledger = typer.Typer(help="The ledger: does the money add up.", no_args_is_help=True)
 db = typer.Typer(help="The database.", no_args_is_help=True)
 
 
@@ -42,23 +39,6 @@ def usage(  # noqa: PLR0913
     units = [name for name in store.UNITS if any(row[name] for row in rows)]
     columns = (by, "requests", "input_tokens", "cached_input_tokens", "output_tokens", *units, "cost", "currency")
     show_listing(rows, (*columns, "by_source"), as_json=as_json, empty="Nothing was used.")
-
-
-@ledger.command("verify")
-def verify_ledger(as_json: AsJson = False, config: Config = None, data: Data = None) -> None:
-    """Check that the money adds up: sums are zero, every hold ended once, records equal entries. 1 where not."""
-    with reporting(), settled_books(config, data) as books:
-        found = verify(books.database, time.time())
-    if as_json:
-        show_json(verification_to_json(found))
-    else:
-        say(f"{'ok' if found.ok else 'NOT OK'}: {found.holds_open} holds open, {len(found.problems)} problems")
-        for problem in found.problems:
-            say(f"  {problem.rule}  {problem.id}: {problem.detail}")
-        if found.truncated:
-            say("  ... and more")
-    if not found.ok:
-        raise typer.Exit(FAILED)
 
 
 @db.command()

@@ -175,7 +175,10 @@ def usage_of_reply(reply: Reply) -> Usage | None:
 
 def encode_usage(usage: Usage) -> Json:
     """`usage_in` turns it back, but for the life of a cache write. Sound and pictures are told only where there are."""
-    into: Json = {"cached_tokens": usage.total_cache_read, "cache_write_tokens": usage.cache_write + usage.cache_write_1h}
+    into: Json = {
+        "cached_tokens": usage.total_cache_read,
+        "cache_write_tokens": usage.cache_write + usage.cache_write_1h,
+    }
     out: Json = {"reasoning_tokens": usage.reasoning}
     for details, audio, image in (
         (into, usage.audio_input + usage.audio_cache_read, usage.image_input + usage.image_cache_read),

@@ -16,6 +16,8 @@ from posthouse.core.usage import Usage
 from posthouse.providers.model import Deployment, ProviderAccount
 
 _MAX_LINES: Final = 8192
+# What a body asks for a service tier by, in one dialect or another.
+TIER_MEMBERS: Final = ("service_tier", "serviceTier", "speed")
 _WORD: Final = re.compile(rb"[a-z][a-z0-9_-]{0,31}\Z")
 # What vendors call the tier that has the price of their list.
 _USUAL: Final = frozenset({b"default", b"standard", b"standard_only", b"service_tier_unspecified", b"null"})
@@ -56,8 +58,9 @@ def estimates(prices: Iterable[Price | None], size: Size) -> list[Money | None]:
     return [None if price is None else size.reserve(price) for price in prices]
 
 
-def asked_tier(fields: Mapping[str, Raw]) -> str:
-    """The service tier that a request asks for in any dialect, empty where it asks for none or for the usual one."""
+def asked_tier(fields: Mapping[str, Raw] | Mapping[str, bytes]) -> str:
+    """The service tier that a request asks for in any dialect, empty where it asks for none or for the usual one.
+    `fields` has TIER_MEMBERS as they stand in the body."""
     raw = fields.get("service_tier") or fields.get("serviceTier") or fields.get("speed")
     if raw is None:
         return ""

@@ -52,7 +52,8 @@ _END_SECONDS: Final = 1.0
 class Asked(Struct, frozen=True):
     """What is known of a request before it is sent. `endpoint`: it is one of those that are charged by the tokens of a
     model; then `sure` says whether that is `model` (as the provider calls it) for certain, and the answer tells what it
-    took. `tokens` of input, rather too many than too few; `max_output` and `choices` as in `ModelRequest`."""
+    took. `tokens` of input, rather too many than too few; `max_output` and `choices` as in `ModelRequest`; `tier` as in
+    `asked_tier`."""
 
     endpoint: Operation | None = None
     model: str | None = None
@@ -60,6 +61,7 @@ class Asked(Struct, frozen=True):
     tokens: int = 0
     max_output: int | None = None
     choices: int = 1
+    tier: str = ""
 
 
 class RawCall(Struct, eq=False):
@@ -189,9 +191,10 @@ class RawDoor:
         passage.prices[deployment.id] = price
         reserve = least = None
         if price is not None:
-            reserve = reserve_of(price, asked.tokens, output)
+            reserve = reserve_of(price, asked.tokens, output, asked.tier)
             if asked.max_output is None and output and caller.has_budget:
-                least = reserve_of(price, asked.tokens, min(output, _LEAST_OUTPUT)).nano
+                least = reserve_of(price, asked.tokens, min(output, _LEAST_OUTPUT), asked.tier).nano
+        passage.tier = asked.tier
         if self._parts.shared is not None:
             passage.wanted = Wanted(tokens, 0, reserve, least)
             return

@@ -1,7 +1,8 @@
 """How a batch of journal lines gets into the database: folded here, written with few statements there.
 
 A batch is folded first: a hold that begins and ends in it becomes one finished row (2,000 requests a second do that to
-most of them), an end becomes two entries, and all charges of a subject's day one row of `spend`. What is written is the
+most of them), an end becomes two entries, all charges of a subject's day one row of `spend`, and records of one hour
+and kind one row of the roll-ups (rollups.py). What is written is the
 same for both databases; how differs:
 
 - SQLite takes rows as `VALUES (?, ...), (?, ...)`, 64 rows to a statement. sqlite3 gives the GIL back around each step,
@@ -24,9 +25,20 @@ from msgspec.structs import astuple
 from sqlalchemy import Table
 
 from posthouse.storage.database import Database
+from posthouse.storage.rollups import rolled_up
 from posthouse.storage.rows import END, HOLD, PRICE, REQUEST, EndRow, HoldRow, PriceRow, RequestRow
 from posthouse.storage.segments import Position
-from posthouse.storage.tables import entries, holds, price_snapshots, requests, spend
+from posthouse.storage.tables import (
+    ROLLED_BY,
+    ROLLED_UP,
+    entries,
+    holds,
+    price_snapshots,
+    requests,
+    spend,
+    usage_days,
+    usage_hours,
+)
 
 # Lines of a batch without head and newline, by kind.
 Lines = Mapping[str, Sequence[bytes]]
@@ -42,7 +54,8 @@ class Rejected(Exception):
 
 
 class Repeated(Exception):
-    """The batch holds an end of a hold that has ended. Nothing of it was applied; apply it again with `careful`."""
+    """The batch holds an end of a hold that has ended, or a record that is there. Nothing of it was applied; apply it
+    again with `careful`."""
 
 
 class Applier(Protocol):
@@ -82,6 +95,8 @@ class Folded(Struct):
     spend: list[Row]
     requests: list[Row]
     prices: list[Row]
+    hours: list[Row]
+    days: list[Row]
     repeated: int
 
 
@@ -114,9 +129,21 @@ _ENTRIES: Final = _insert(entries, entries.c.keys(), "DO NOTHING")
 _SPEND: Final = _insert(
     spend, spend.c.keys(), "(subject_id, day, currency) DO UPDATE SET amount = spend.amount + excluded.amount"
 )
+
+
+def _adding(table: Table, unit: str, names: tuple[str, ...]) -> _Bulk:
+    sums = ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in names)
+    return _insert(table, (unit, *ROLLED_BY, *names), f"({unit}, {', '.join(ROLLED_BY)}) DO UPDATE SET {sums}")
+
+
+# Nearly everything is text: a statement over half of the columns takes half the time.
+_TEXT_SUMS: Final = ROLLED_UP[: ROLLED_UP.index("reasoning") + 1]
+_TEXT_WIDTH: Final = 1 + len(ROLLED_BY) + len(_TEXT_SUMS)
+_HOURS: Final = _adding(usage_hours, "hour", ROLLED_UP), _adding(usage_hours, "hour", _TEXT_SUMS)
+_DAYS: Final = _adding(usage_days, "day", ROLLED_UP), _adding(usage_days, "day", _TEXT_SUMS)
 _REQUESTS: Final = _insert(requests, RequestRow.__struct_fields__, "DO NOTHING")
 _PRICES: Final = _insert(price_snapshots, PriceRow.__struct_fields__, "DO NOTHING")
-_BULKS: Final = (_HOLDS, _ENDS, _ENTRIES, _SPEND, _REQUESTS, _PRICES)
+_BULKS: Final = (_HOLDS, _ENDS, _ENTRIES, _SPEND, _REQUESTS, _PRICES, *_HOURS, *_DAYS)
 _MOVE: Final = (
     'INSERT INTO journal_position (journal, segment, "offset") VALUES (?, ?, ?)'
     ' ON CONFLICT (journal) DO UPDATE SET segment = excluded.segment, "offset" = excluded."offset"'
@@ -126,29 +153,41 @@ _ENDED: Final = (
     "SELECT 1 FROM holds WHERE id = ? AND state <> 'held' UNION ALL SELECT 1 FROM entries WHERE hold_id = ? LIMIT 1"
 )
 
+_RECORDED: Final = "SELECT 1 FROM requests WHERE id = ?"
+
 _holds_of: Final = msgspec.json.Decoder(list[HoldRow]).decode
 _ends_of: Final = msgspec.json.Decoder(list[EndRow]).decode
 _requests_of: Final = msgspec.json.Decoder(list[RequestRow]).decode
 _prices_of: Final = msgspec.json.Decoder(list[PriceRow]).decode
 
 
-def fold(lines: Lines, ended: Callable[[str], bool] | None = None) -> Folded:
-    """What a batch comes to. `ended` says whether a hold has ended before this batch; None takes it that none has.
+class Known(Protocol):
+    """What the database has from before this batch."""
+
+    def ended(self, hold_id: str) -> bool: ...
+    def recorded(self, request_id: str) -> bool: ...
+
+
+def fold(lines: Lines, known: Known | None = None) -> Folded:
+    """What a batch comes to. None takes it that no hold of it has ended before, and that no record is there yet.
 
     A line of an older version may lack the newest fields: they take their defaults. msgspec.MsgspecError for a bad
     line.
     """
     begun = {row.id: row for row in _holds_of(_array(lines, HOLD))}
     records = [astuple(row) for row in _requests_of(_array(lines, REQUEST))]
+    if known is not None:
+        records = list({row[0]: row for row in reversed(records) if not known.recorded(row[0])}.values())[::-1]
     # In one order too, and each once: several servers may say the same.
     prices = {row.id: astuple(row) for row in _prices_of(_array(lines, PRICE))}
-    folded = Folded([], [], [], [], records, sorted(prices.values(), key=_first), 0)
+    hours, days = rolled_up(records)
+    folded = Folded([], [], [], [], records, sorted(prices.values(), key=_first), hours, days, 0)
     finished = folded.holds
     spent: dict[tuple[str, int, str | None], int] = {}
     seen: set[str] = set()
     for end in _ends_of(_array(lines, END)):
         hold_id, charged, currency = end.hold_id, end.charged, end.currency
-        if hold_id in seen or (ended is not None and ended(hold_id)):
+        if hold_id in seen or (known is not None and known.ended(hold_id)):
             folded.repeated += 1
             continue
         seen.add(hold_id)
@@ -208,6 +247,7 @@ class _Session:
         self._move = _MOVE.replace("?", mark)
         self._position = _POSITION.replace("?", mark)
         self._ended_sql = _ENDED.replace("?", mark)
+        self._recorded_sql = _RECORDED.replace("?", mark)
 
     def position(self, journal: str) -> Position | None:
         row = self._connection.execute(self._position, (journal,)).fetchone()
@@ -219,18 +259,28 @@ class _Session:
 
     def apply(self, lines: Lines, careful: bool = False) -> int:
         try:
-            folded = fold(lines, self._ended if careful else None)
+            folded = fold(lines, self if careful else None)
             self._many(_HOLDS, folded.holds)
             ended = self._many(_ENDS, folded.ends)
             entered = self._many(_ENTRIES, folded.entries)
             if not careful and (ended < len(folded.ends) or entered < len(folded.entries) or folded.repeated):
                 raise Repeated
+            # Before what adds up: a record that was there already counts once.
+            recorded = self._many(_REQUESTS, folded.requests)
+            if not careful and recorded < len(folded.requests):
+                raise Repeated
             self._many(_SPEND, folded.spend)
-            self._many(_REQUESTS, folded.requests)
+            self._add(_HOURS, folded.hours)
+            self._add(_DAYS, folded.days)
             self._many(_PRICES, folded.prices)
         except self._hopeless as error:
             raise Rejected(str(error)) from error
         return folded.repeated
+
+    def _add(self, bulks: tuple[_Bulk, _Bulk], rows: list[Row]) -> None:
+        everything, text = bulks
+        self._many(text, [row[:_TEXT_WIDTH] for row in rows if not any(row[_TEXT_WIDTH:])])
+        self._many(everything, [row for row in rows if any(row[_TEXT_WIDTH:])])
 
     def savepoint(self) -> None:
         self._connection.execute("SAVEPOINT line")
@@ -250,8 +300,11 @@ class _Session:
     def close(self) -> None:
         self._pooled.close()
 
-    def _ended(self, hold_id: str) -> bool:
+    def ended(self, hold_id: str) -> bool:
         return self._connection.execute(self._ended_sql, (hold_id, hold_id)).fetchone() is not None
+
+    def recorded(self, request_id: str) -> bool:
+        return self._connection.execute(self._recorded_sql, (request_id,)).fetchone() is not None
 
     def _many(self, bulk: _Bulk, rows: list[Row]) -> int:
         raise NotImplementedError

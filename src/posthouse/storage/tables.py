@@ -6,6 +6,8 @@ Tables that the journal fills carry no foreign keys: they are written in batches
 deleted key.
 """
 
+from typing import Final
+
 from sqlalchemy import (
     DDL,
     BigInteger,
@@ -13,14 +15,18 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
     Table,
     Text,
+    UniqueConstraint,
     event,
     text,
 )
+
+from posthouse.core.usage import COUNTS
 
 metadata = MetaData(
     naming_convention={
@@ -201,6 +207,8 @@ requests = Table(
     Column("list_cost", BigInteger),
     Column("list_currency", Text),
     Column("exchange_rate", Text),
+    Index("ix_requests_account_id", "account_id", "id"),
+    Index("ix_requests_key_id", "key_id", "id"),
     sqlite_with_rowid=False,
 )
 
@@ -240,5 +248,58 @@ spend = Table(
     Column("day", Integer, primary_key=True, autoincrement=False),  # yyyymmdd
     Column("currency", Text, primary_key=True),
     Column("amount", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What was consumed, rolled up by hour and by UTC day (both counted since the epoch): the fold of all records and
+# corrections, which `ledger verify` compares and `ledger rebuild` makes anew. "" stands for what a record does not
+# have. A record belongs to the hour of its `created_at`; a correction is an `operation` of its own without requests.
+ROLLED_BY: Final = (
+    "key_id",
+    "account_id",
+    "model",
+    "provider",
+    "deployment",
+    "operation",
+    "currency",
+    "usage_source",
+)
+# `failed` had a status of 400 or more, `unpriced` consumed something that has no price.
+ROLLED_UP: Final = ("requests", "failed", "priced", "unpriced", "cost", *COUNTS)
+
+
+def _rolled(name: str, unit: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column(unit, Integer, primary_key=True, autoincrement=False),
+        *(Column(one, Text, primary_key=True) for one in ROLLED_BY),
+        *(Column(one, BigInteger, nullable=False, server_default=text("0")) for one in ROLLED_UP),
+        Index(f"ix_{name}_account_id", "account_id", unit),
+        Index(f"ix_{name}_key_id", "key_id", unit),
+        sqlite_with_rowid=False,
+    )
+
+
+usage_hours = _rolled("usage_hours", "hour")
+usage_days = _rolled("usage_days", "day")
+
+# What somebody has put right: `amount` is what the account owes more (less, where negative). Append-only; its entries
+# have its id. `number` counts them all, so that a running server can tell which ones it has not heard of yet.
+corrections = Table(
+    "corrections",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False, unique=True),
+    Column("account_id", Text, nullable=False),
+    Column("key_id", Text),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("idempotency_key", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    UniqueConstraint("account_id", "idempotency_key"),
+    CheckConstraint("amount <> 0", name="amount"),
     sqlite_with_rowid=False,
 )

@@ -276,8 +276,9 @@ class Telemetry(Collector):
 def _count_tokens(amounts: list[int], usage: Usage) -> None:
     amounts[0] += usage.input
     amounts[5] += usage.output
-    if usage.cache_read or usage.reasoning or usage.cache_write or usage.cache_write_1h:
-        amounts[1] += usage.cache_read
+    cached = usage.total_cache_read
+    if cached or usage.reasoning or usage.cache_write or usage.cache_write_1h:
+        amounts[1] += cached
         amounts[2] += usage.cache_write + usage.cache_write_1h
         amounts[6] += usage.reasoning
     if usage.audio_input or usage.audio_output or usage.image_input or usage.image_output:

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from posthouse import __version__
-from posthouse.api.control import catalog, configuration, keys, prices, records
+from posthouse.api.control import books, catalog, configuration, keys, prices, records
 from posthouse.api.control.parameters import PREFIX, only_known_query, services_of
 from posthouse.api.control.schemas import refusals
 from posthouse.api.server import InternalError, credential_of
@@ -19,7 +19,14 @@ from posthouse.dialects.openai_errors import encode_error
 
 logger = logging.getLogger("posthouse.api")
 
-ROUTERS: tuple[APIRouter, ...] = (keys.router, records.router, catalog.router, prices.router, configuration.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    keys.router,
+    records.router,
+    books.router,
+    catalog.router,
+    prices.router,
+    configuration.router,
+)
 
 
 def create(services: Services) -> FastAPI:

@@ -13,7 +13,8 @@ from pydantic import AfterValidator
 
 from posthouse.api.services import Services
 from posthouse.billing.forms import span_of
-from posthouse.billing.store import Page, Span
+from posthouse.billing.span import Span
+from posthouse.billing.store import Page
 from posthouse.core.errors import InvalidRequest
 
 PREFIX: Final = "/admin/api"  # each router has it, so that a route knows its whole path

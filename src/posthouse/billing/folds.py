@@ -1,0 +1,164 @@
+"""Folds: what the ledger and the records add up to, compared with what is noted, and made anew.
+
+`spend` and both roll-ups hold nothing that entries and records do not say; they are kept because adding everything up
+takes seconds. Nothing here ever changes an entry or a record.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+from sqlalchemy import Connection, Table, func, select, text
+
+from posthouse.billing.balances import DAY_MS, day_of
+from posthouse.storage.database import Database
+from posthouse.storage.rollups import HOUR_MS, rebuilt
+from posthouse.storage.tables import (
+    ROLLED_BY,
+    ROLLED_UP,
+    corrections,
+    entries,
+    holds,
+    spend,
+    usage_days,
+    usage_hours,
+)
+
+MAX_DIFFERENCES: Final = 100
+_debit: Final = entries.alias("debit")
+_COLUMNS: Final = ", ".join((*ROLLED_BY, *ROLLED_UP))
+_HOURS: Final = rebuilt(HOUR_MS)
+_SUMMED: Final = ", ".join(f"CAST(sum({name}) AS BIGINT)" for name in ROLLED_UP)
+_PLACES: Final = ", ".join(str(number + 1) for number in range(len(ROLLED_BY) + 1))
+# Of hours that are right: adding up a hundredth of the rows.
+_DAYS: Final = (
+    f"SELECT hour / 24, {', '.join(ROLLED_BY)}, {_SUMMED} FROM usage_hours"  # noqa: S608  names of ours
+    f" GROUP BY {_PLACES}"
+)
+_LOCKED: Final = "requests, entries, holds, corrections, spend, usage_hours, usage_days"
+
+
+class Difference(Struct, frozen=True):
+    """A row of a fold (`spend`, `usage_hours`, `usage_days`) that is not what it must be. `place` names the row;
+    `found` and `expected` have the numbers that differ, nano-units for money, and None where there is no such row."""
+
+    fold: str
+    place: dict[str, str | int]
+    found: dict[str, int] | None
+    expected: dict[str, int] | None
+
+
+class Rebuilt(Struct, frozen=True):
+    """What `rebuild` has found. `rows` counts the rows of each fold now; `differences` is bounded, `truncated` says
+    whether there were more."""
+
+    rows: dict[str, int]
+    differences: tuple[Difference, ...]
+    truncated: bool
+
+
+def rebuild(database: Database) -> Rebuilt:
+    """Makes every fold anew, in one transaction that nothing else can write beside. Writes only where something was
+    different. A server that runs meanwhile waits, and keeps the balances that it has in memory until it starts again.
+    """
+    with database.write() as connection:
+        if database.kind == "postgresql":
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            connection.execute(text(f"LOCK TABLE {_LOCKED} IN EXCLUSIVE MODE"))
+        found = [*spend_differences(connection), *_rebuilt(connection, usage_hours, _HOURS)]
+        found += _rebuilt(connection, usage_days, _DAYS)
+        if any(one.fold == "spend" for one in found):
+            connection.execute(spend.delete())
+            rows = [
+                {"subject_id": subject, "day": day, "currency": currency, "amount": amount}
+                for (subject, day, currency), amount in sorted(expected_spend(connection).items())
+            ]
+            if rows:
+                connection.execute(spend.insert(), rows)
+        counts = {table.name: _count(connection, table) for table in (spend, usage_hours, usage_days)}
+    return Rebuilt(counts, tuple(found[:MAX_DIFFERENCES]), len(found) > MAX_DIFFERENCES)
+
+
+def spend_differences(connection: Connection) -> Iterator[Difference]:
+    """Rows of `spend` that are not the sum of their entries. A row of zero is as good as none."""
+    expected = expected_spend(connection)
+    for row in connection.execute(select(spend)):
+        right = expected.pop((row.subject_id, row.day, row.currency), 0)
+        if row.amount != right:
+            place: dict[str, str | int] = {"subject": row.subject_id, "day": row.day, "currency": row.currency}
+            yield Difference("spend", place, {"amount": row.amount}, {"amount": right} if right else None)
+    for (subject, day, currency), amount in expected.items():
+        if amount:
+            place = {"subject": subject, "day": day, "currency": currency}
+            yield Difference("spend", place, None, {"amount": amount})
+
+
+def expected_spend(connection: Connection) -> dict[tuple[str, int, str], int]:
+    """What each key and account spent, by the UTC day (yyyymmdd) on which its holds began, and by what was corrected
+    on it."""
+    folded: dict[tuple[str, int, str], int] = {}
+    days: dict[int, int] = {}
+    began, made = holds.c.created_at // DAY_MS, corrections.c.created_at // DAY_MS
+    charged = (
+        select(holds.c.key_id, holds.c.account_id, began, _debit.c.currency, func.sum(_debit.c.amount))
+        .select_from(_debit.join(holds, (_debit.c.hold_id == holds.c.id) & (_debit.c.leg == 0)))
+        .group_by(holds.c.key_id, holds.c.account_id, began, _debit.c.currency)
+    )
+    c = corrections.c
+    corrected = select(c.key_id, c.account_id, made, c.currency, c.amount)
+    for query in (charged, corrected):
+        for key_id, account_id, number, currency, amount in connection.execute(query):
+            if number not in days:
+                days[number] = day_of(number * DAY_MS).number
+            for subject_id in (key_id, account_id):
+                if subject_id is not None:
+                    key = (subject_id, days[number], currency)
+                    folded[key] = folded.get(key, 0) + int(amount)
+    return folded
+
+
+def usage_differences(connection: Connection) -> Iterator[Difference]:
+    """Rows of the roll-ups that are not what records and corrections add up to; days by the hours that there are."""
+    yield from _differences(connection, usage_hours, _HOURS)
+    yield from _differences(connection, usage_days, _DAYS)
+
+
+def _rebuilt(connection: Connection, table: Table, source: str) -> list[Difference]:
+    found = list(_differences(connection, table, source))
+    if found:
+        connection.execute(table.delete())
+        unit = table.columns.keys()[0]
+        connection.execute(text(f"INSERT INTO {table.name} ({unit}, {_COLUMNS}) {source}"))
+    return found
+
+
+def _differences(connection: Connection, table: Table, source: str) -> Iterator[Difference]:
+    """At most MAX_DIFFERENCES + 1 of each side."""
+    unit = table.columns.keys()[0]
+    held = f"SELECT {unit}, {_COLUMNS} FROM {table.name}"  # noqa: S608  names of ours
+    sides = (f"{held} EXCEPT {source}", f"SELECT * FROM ({source}) AS e EXCEPT {held}")  # noqa: S608
+    wrong, right = (
+        {tuple(row[: len(ROLLED_BY) + 1]): row[len(ROLLED_BY) + 1 :] for row in rows}
+        for rows in (connection.execute(text(f"{side} LIMIT {MAX_DIFFERENCES + 1}")).all() for side in sides)
+    )
+    for place in sorted({*wrong, *right}):
+        named = dict(zip((unit, *ROLLED_BY), place, strict=True))
+        yield Difference(table.name, named, *_numbers(wrong.get(place), right.get(place)))
+
+
+def _numbers(
+    wrong: Sequence[Any] | None, right: Sequence[Any] | None
+) -> tuple[dict[str, int] | None, dict[str, int] | None]:
+    """What differs of two rows; all that is not zero where there is only one."""
+    nothing = (0,) * len(ROLLED_UP)
+    differing = [
+        name for name, a, b in zip(ROLLED_UP, wrong or nothing, right or nothing, strict=True) if int(a) != int(b)
+    ]
+    found, expected = (
+        None if row is None else {name: int(row[ROLLED_UP.index(name)]) for name in differing} for row in (wrong, right)
+    )
+    return found, expected
+
+
+def _count(connection: Connection, table: Table) -> int:
+    return connection.execute(select(func.count()).select_from(table)).scalar_one()
