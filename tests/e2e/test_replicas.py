@@ -110,6 +110,7 @@ def test_without_redis_a_server_goes_on_and_budgets_close_until_it_is_back(
         assert street.ask(0, poor, max_tokens=5) == 200
         replica = house.house.replica
         assert replica is not None
+        eventually(lambda: replica.gate.leases, "a lease is taken")
         cable.cut()
         eventually(lambda: not replica.up, "the loss is noticed")
         assert street.ask(0, free) == 200

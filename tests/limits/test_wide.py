@@ -77,7 +77,7 @@ async def until(holds: Callable[[], bool]) -> None:
 async def leased(replica: Replica, amount: int = 10, limit: int = 10_000) -> Taken | Alone:
     """A first request, and the lease that follows it: 100 of 10,000."""
     taken = await replica.gate.take(replica.world.demand(1, amount, limit=limit))
-    await until(lambda: bool(replica.gate._leases))
+    await until(lambda: replica.gate.leases == 1)
     assert await replica.world.committed() == amount + limit // 100
     return taken
 
@@ -148,7 +148,7 @@ async def test_when_redis_comes_back_with_nothing_postgresql_says_it_all(world: 
 async def test_no_lease_is_taken_from_the_last_tenth_and_a_lease_is_given_back(world: World, one: Replica) -> None:
     taken = await one.gate.take(world.demand(1, 8_950, limit=10_000))
     await until(lambda: not one.gate._tasks)
-    assert not one.gate._leases
+    assert not one.gate.leases
     assert await world.committed() == 8_950
     with pytest.raises(NotCovered):
         await one.gate.take(world.demand(2, 1_051, limit=10_000))
@@ -180,6 +180,6 @@ async def test_the_lease_of_a_replica_that_is_gone_is_judged_by_postgresql(world
     assert await other.shared.judge(world.root, "b") == 1
     assert await world.committed() is None
     await other.gate.take(world.demand(3, 1, limit=10_000))
-    await until(lambda: bool(other.gate._leases))
+    await until(lambda: other.gate.leases == 1)
     assert await world.committed() == 10 + 45 + 1 + 100
     await other.close()

@@ -127,6 +127,11 @@ class WideGate:
                 self._ask_for_lease(demand.root, purse)
         return taken
 
+    @property
+    def leases(self) -> int:
+        """Budgets that this replica has a lease of."""
+        return len(self._leases)
+
     def now(self) -> float:
         """Seconds since the epoch by Redis's clock."""
         return self._shared.now()
