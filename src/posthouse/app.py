@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 from posthouse.accounts.service import Directory
@@ -74,9 +75,10 @@ _GREETING_SECONDS: Final = 0.5
 
 
 class Posthouse:
-    """One house. `environ` is the process's; `new_admin_key` is set where this start made one."""
+    """One house. `environ` is the process's; `new_admin_key` is set where this start made one; `worker` is the number
+    of this process among those that share a data folder."""
 
-    def __init__(self, loaded: Loaded, environ: Mapping[str, str]) -> None:
+    def __init__(self, loaded: Loaded, environ: Mapping[str, str], worker: int = 0) -> None:
         self.registry = load_registry()
         for problem in self.registry.problems:
             logger.error("%s", problem)
@@ -89,7 +91,8 @@ class Posthouse:
         self.directory = Directory(self.database, settings.limits)
         key = settings.admin.key
         self.new_admin_key = self.directory.ensure_admin_key(None if key is None else key.reveal())
-        self.journal = Journal(storage.data / "journal", self.database, options=_journal_options(settings))
+        folder = storage.data / (f"journal-{worker}" if worker else "journal")
+        self.journal = Journal(folder, self.database, options=_journal_options(settings))
         self.telemetry = Telemetry()
         if settings.log.requests:
             self.telemetry.log = RequestLog(as_json=settings.log.format == "json")
@@ -114,6 +117,10 @@ class Posthouse:
         self._reloads: set[asyncio.Task[None]] = set()
         self._control: Application | None = None
         self._control_lock = threading.Lock()
+
+    def other_journals(self) -> list[Path]:
+        """The folders of workers other than the first."""
+        return sorted(self.settings.storage.data.glob("journal-*"))
 
     # Wiring that needs the running loop
 

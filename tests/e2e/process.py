@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -25,14 +25,14 @@ _UP: Final = re.compile(r"is up: http://127\.0\.0\.1:(\d+)")
 class Process:
     """One life of a house. `printed` and `logged` are stdout and stderr so far."""
 
-    def __init__(self, folder: Path, config: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, config: str, environ: Mapping[str, str], more: Sequence[str] = ()) -> None:
         path = folder / "posthouse.toml"
         path.write_text(config)
         # Nothing of the environment in which the tests run: a provider's variable would make a provider.
         variables = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(_SOURCE), **environ}
         if "COVERAGE_PROCESS_CONFIG" in os.environ:
             variables["COVERAGE_PROCESS_CONFIG"] = os.environ["COVERAGE_PROCESS_CONFIG"]
-        arguments = (*_SERVE, "--config", str(path), "--data", str(folder / "data"))
+        arguments = (*_SERVE, "--config", str(path), "--data", str(folder / "data"), *more)
         self._popen = subprocess.Popen(
             arguments, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -73,6 +73,12 @@ class Process:
     def wire(self) -> Wire:
         return Wire(self.port)
 
+    def children(self) -> list[int]:
+        """The processes that it has started and that live, the oldest first. Linux."""
+        return [
+            int(one) for one in Path(f"/proc/{self._popen.pid}/task/{self._popen.pid}/children").read_text().split()
+        ]
+
     def memory(self) -> int:
         """Bytes of it that are resident. Linux."""
         pages = int(Path(f"/proc/{self._popen.pid}/statm").read_text().split()[1])
@@ -96,9 +102,11 @@ class Process:
 
 
 @contextmanager
-def process(folder: Path, config: str, environ: Mapping[str, str] | None = None) -> Iterator[Process]:
+def process(
+    folder: Path, config: str, environ: Mapping[str, str] | None = None, more: Sequence[str] = ()
+) -> Iterator[Process]:
     """Ended when left, whatever has happened."""
-    house = Process(folder, config, {"POSTHOUSE_ADMIN_KEY": ADMIN_KEY, **(environ or {})})
+    house = Process(folder, config, {"POSTHOUSE_ADMIN_KEY": ADMIN_KEY, **(environ or {})}, more)
     try:
         yield house
     finally:

@@ -1,19 +1,26 @@
 """Several servers on one PostgreSQL and one Redis: limits and budgets are those of all of them together."""
 
+import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 import pytest
 
+from posthouse.billing.verify import verify
 from posthouse.core.errors import ConfigError
 from posthouse.storage.database import Database
 from tests.e2e.answers import answers, completion
 from tests.e2e.house import ADMIN_KEY, PRICE, RunningHouse, provider, running
+from tests.e2e.process import process
 from tests.e2e.upstream import Upstream
 from tests.e2e.wire import eventually
 from tests.limits.shared_world import laid
+
+ECHO: Final = '[[providers]]\nname = "here"\ntype = "echo"\n'
 
 
 class Street:
@@ -123,3 +130,40 @@ def test_without_redis_a_server_goes_on_and_budgets_close_until_it_is_back(
         assert replica.gate.counts.alone >= 2
         assert replica.gate.counts.closed == 1
         house.verified()
+
+
+@pytest.mark.req("REPLICA-E2E-005")
+def test_workers_share_a_socket_and_one_that_dies_is_started_again(
+    tmp_path: Path, postgres_url: str, redis_server: str
+) -> None:
+    environ = {"POSTHOUSE_DATABASE_URL": postgres_url, "POSTHOUSE_REDIS_URL": redis_server}
+    with process(tmp_path, ECHO, environ, ("--workers", "2")) as house:
+        asked = {"model": "echo", "messages": [{"role": "user", "content": "Hi"}]}
+
+        def answered() -> bool:
+            with house.wire() as wire:
+                return wire.ask("/v1/chat/completions", asked, ADMIN_KEY).status == 200
+
+        eventually(answered, "it serves")
+        eventually(lambda: len(house.children()) == 2, "both workers run")
+        first = house.children()
+        os.kill(first[1], signal.SIGKILL)
+        eventually(lambda: len(house.children()) == 2 and house.children() != first, "the dead one is replaced")
+        assert all(answered() for _ in range(20))
+        house.terminate()
+        assert house.ended() == 0
+    assert "worker 1 ended with status -9; it is started again" in house.logged
+    database = Database(postgres_url)
+    try:
+        result = verify(database, 4_000_000_000.0)
+        assert result.ok
+        assert result.holds_open == 0
+    finally:
+        database.close()
+
+
+@pytest.mark.req("REPLICA-E2E-005")
+def test_workers_without_what_they_share_are_refused(tmp_path: Path) -> None:
+    with process(tmp_path, ECHO, None, ("--workers", "2")) as house:
+        assert house.ended() == 1
+    assert "--workers needs storage.redis_url" in house.logged

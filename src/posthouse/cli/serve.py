@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,10 @@ from posthouse.app import Posthouse, configure_logging
 from posthouse.cli.options import Config, Data
 from posthouse.cli.output import reporting
 from posthouse.cli.sockets import bound
+from posthouse.cli.workers import MAX_WORKERS, Workers
+from posthouse.core.errors import ConfigError
 from posthouse.settings import load
+from posthouse.storage.journal import Journal
 
 Option = typer.Option
 _OPEN_FILES = 65_536
@@ -32,6 +36,9 @@ def serve(
     port: Annotated[int | None, Option(help="Port to listen on; 0 takes any free one.")] = None,
     config: Config = None,
     data: Data = None,
+    workers: Annotated[
+        int, Option(min=1, max=MAX_WORKERS, help="Processes; more than one need PostgreSQL and Redis.")
+    ] = 1,
 ) -> None:
     """Start the gateway."""
     given = {"host": host, "port": port, "config": config, "data": data}
@@ -42,13 +49,31 @@ def serve(
         allow_many_connections()
         keep_freed_memory()
         sockets = bound(server.host, server.port)
-        house = Posthouse(loaded, os.environ)
 
-        def started(actual: int) -> None:
-            sys.stdout.write(greeting(house, server.host, actual))
-            sys.stdout.flush()
+        def work(number: int, serves: Callable[[], None]) -> None:
+            house = Posthouse(loaded, os.environ, number)
+            if not number:
+                for folder in house.other_journals():  # of workers of a former life; one that runs has its own
+                    Journal.recover(folder, house.database)
 
-        uvloop.run(house.serve(sockets, started))
+            def started(actual: int) -> None:
+                serves()
+                if not number:
+                    sys.stdout.write(greeting(house, server.host, actual))
+                    sys.stdout.flush()
+
+            with reporting():
+                uvloop.run(house.serve(sockets, started))
+
+        if workers == 1:
+            work(0, lambda: None)
+            return
+        if loaded.settings.storage.redis_url is None:
+            raise ConfigError(
+                "--workers needs storage.redis_url (POSTHOUSE_REDIS_URL) and storage.database_url: the workers share "
+                "their limits and budgets there. One process serves thousands of streams without either."
+            )
+        raise typer.Exit(Workers(workers, work).run())
 
 
 def allow_many_connections() -> None:

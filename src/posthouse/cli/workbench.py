@@ -72,10 +72,10 @@ def opened_books(config: Path | None, data: Path | None) -> Iterator[Books]:
 def settled_books(config: Path | None, data: Path | None) -> Iterator[Books]:
     """For records: what a server that is gone left in its journal is applied first. A running one does that itself."""
     with opened_books(config, data) as books:
-        journal = books.loaded.settings.storage.data / "journal"
         # Only where something is left: taking the folder for nothing could stand in the way of a server that starts.
-        if journal.is_dir() and segments(journal):
-            Journal.recover(journal, books.database)
+        for journal in sorted(books.loaded.settings.storage.data.glob("journal*")):
+            if journal.is_dir() and segments(journal):
+                Journal.recover(journal, books.database)
         yield books
 
 

@@ -100,8 +100,8 @@ class _Keys(Struct, frozen=True, gc=False):
 
 
 class SharedGate:
-    """`clock` is monotonic seconds; Redis's own clock is known from its answers. `drain`: seconds that a request waits at
-    most until a purse can be read anew."""
+    """`clock` is monotonic seconds; Redis's own clock is known from its answers. `drain`: seconds that a request waits
+    at most until a purse can be read anew."""
 
     def __init__(
         self,
