@@ -47,7 +47,7 @@ from posthouse.gateway.model import GatewayOptions
 from posthouse.gateway.passage import Ledgers
 from posthouse.gateway.pricing import Pricing
 from posthouse.gateway.raw import RawDoor
-from posthouse.gateway.replica import Replica
+from posthouse.gateway.replica import Replica, gate_gauges
 from posthouse.gateway.service import Gateway
 from posthouse.limits.service import Limiter
 from posthouse.providers.registry import Registry
@@ -353,6 +353,8 @@ class Posthouse:
         gauge("journal_rejected_records", "Records that the database refused.", lambda: journal.stats().rejected)
         gauge("journal_repeated_ends", "Ends of holds that had ended before.", lambda: journal.stats().repeated)
         gauge("journal_dropped_records", "Records that found no room; never money.", lambda: journal.stats().dropped)
+        for name, help_text, value in gate_gauges(self.replica):
+            gauge(name, help_text, value)
 
 
 def _spare_collector() -> None:

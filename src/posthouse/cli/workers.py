@@ -44,8 +44,8 @@ class Workers:
 
     def run(self) -> int:
         """Until a signal; the status to exit with."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
+        for end in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(end, self._stop)
         signal.signal(signal.SIGHUP, self._pass_on)
         if not self._begin_first():
             self._stop(signal.SIGTERM, None)

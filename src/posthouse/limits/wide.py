@@ -132,6 +132,11 @@ class WideGate:
         """Budgets that this replica has a lease of."""
         return len(self._leases)
 
+    @property
+    def untold(self) -> int:
+        """Ends that Redis has not confirmed yet."""
+        return self._shared.untold
+
     def now(self) -> float:
         """Seconds since the epoch by Redis's clock."""
         return self._shared.now()
