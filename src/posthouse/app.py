@@ -29,6 +29,7 @@ from posthouse.api.models import ModelLists
 from posthouse.api.openai import OpenAIFace
 from posthouse.api.pages import Pages
 from posthouse.api.passing import PassingFace
+from posthouse.api.peers import Peers
 from posthouse.api.server import FrontDoor, keep_time
 from posthouse.api.services import Services
 from posthouse.api.sockets import Sockets
@@ -38,6 +39,7 @@ from posthouse.billing.exchange import ExchangeBook
 from posthouse.billing.ledger import Ledger
 from posthouse.billing.prices import PriceBook
 from posthouse.core.errors import ConfigError, PosthouseError
+from posthouse.core.hours import zone_of
 from posthouse.core.ids import IdMaker
 from posthouse.gateway.admission import GatewayParts
 from posthouse.gateway.configuration import Configuration, Running, routing_options
@@ -46,6 +48,7 @@ from posthouse.gateway.passage import Ledgers
 from posthouse.gateway.pricing import Pricing
 from posthouse.gateway.raw import RawDoor
 from posthouse.gateway.service import Gateway
+from posthouse.gateway.subjects import default_limits, house_limits
 from posthouse.limits.service import Limiter
 from posthouse.providers.registry import Registry
 from posthouse.providers.registry import load as load_registry
@@ -84,7 +87,7 @@ class Posthouse:
         storage = settings.storage
         self.database = open_database(settings)
         self.database.upgrade()
-        self.directory = Directory(self.database, settings.limits)
+        self.directory = Directory(self.database, default_limits(settings.limits))
         key = settings.admin.key
         self.new_admin_key = self.directory.ensure_admin_key(None if key is None else key.reveal())
         self.journal = Journal(storage.data / "journal", self.database, options=_journal_options(settings))
@@ -129,13 +132,16 @@ class Posthouse:
         self.configuration = Configuration(self._loaded, self._read, frozenset(self.registry.by_name), running)
         ledger = await asyncio.to_thread(self._open_ledger)
         parts = GatewayParts(
-            limiter=Limiter(),
+            limiter=Limiter(zone=zone_of(settings.limits.time_zone)),
             ledger=ledger,
             pricing=self.pricing,
             router=self.router,
             counter=self._counter,
             ledgers=Ledgers(self.journal, self.telemetry),
+            house=house_limits(settings.limits),
         )
+        if settings.limits.address is not None:
+            self.door.peers = Peers(settings.server.trusted_proxies)
         options = GatewayOptions(default_output=settings.billing.default_output_tokens)
         self.gateway = Gateway(parts, options)
         self.raw = RawDoor(parts, options)

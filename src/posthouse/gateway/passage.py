@@ -20,6 +20,7 @@ from posthouse.billing.model import Price, Settlement
 from posthouse.core.money import Money
 from posthouse.core.usage import NO_USAGE, Usage, UsageSource
 from posthouse.gateway.model import Call
+from posthouse.gateway.outputs import Outputs
 from posthouse.limits.model import Grant
 from posthouse.routing.model import Trace
 from posthouse.storage.journal import Journal
@@ -38,6 +39,7 @@ class Ledgers(Struct, eq=False):
     telemetry: Telemetry
     clock: Callable[[], float] = time.time
     noted: set[str] = msgspec.field(default_factory=set)
+    outputs: Outputs = msgspec.field(default_factory=Outputs)
 
     def note(self, price: Price, now: float) -> None:
         """Writes a price down when it is first billed with."""
@@ -119,8 +121,10 @@ class Passage:
         self._billed = price
         self.cost = self.hold.settle(Settlement(usage, source, price, deployment.account.name, outcome.ended_by))
         if self.grant is not None:
-            self.grant.settle(usage.total)
+            self.grant.settle(usage.total, usage.images)
             self.grant.release()
+        if expected is None and outcome is COMPLETE and self.planned:
+            self._ledgers.outputs.add(self.call.request.model, usage.total_output // self.call.request.choices)
         self._record(usage, source, outcome)
 
     def release(self, outcome: Outcome) -> None:
