@@ -30,6 +30,7 @@ from posthouse.api.models import ModelLists
 from posthouse.api.openai import OpenAIFace
 from posthouse.api.pages import Pages
 from posthouse.api.passing import PassingFace
+from posthouse.api.peers import Peers
 from posthouse.api.server import FrontDoor, keep_time
 from posthouse.api.services import Services
 from posthouse.api.sockets import Sockets
@@ -39,6 +40,7 @@ from posthouse.billing.exchange import ExchangeBook
 from posthouse.billing.ledger import Ledger
 from posthouse.billing.prices import PriceBook
 from posthouse.core.errors import ConfigError, PosthouseError
+from posthouse.core.hours import zone_of
 from posthouse.core.ids import IdMaker
 from posthouse.gateway.admission import GatewayParts
 from posthouse.gateway.configuration import Configuration, Running, routing_options
@@ -49,6 +51,8 @@ from posthouse.gateway.pricing import Pricing
 from posthouse.gateway.raw import RawDoor
 from posthouse.gateway.replica import Replica, gate_gauges
 from posthouse.gateway.service import Gateway
+from posthouse.gateway.subjects import default_limits, house_limits
+from posthouse.limits.calendar import Calendar
 from posthouse.limits.service import Limiter
 from posthouse.providers.registry import Registry
 from posthouse.providers.registry import load as load_registry
@@ -88,7 +92,7 @@ class Posthouse:
         storage = settings.storage
         self.database = open_database(settings)
         self.database.upgrade()
-        self.directory = Directory(self.database, settings.limits)
+        self.directory = Directory(self.database, default_limits(settings.limits))
         key = settings.admin.key
         self.new_admin_key = self.directory.ensure_admin_key(None if key is None else key.reveal())
         folder = storage.data / (f"journal-{worker}" if worker else "journal")
@@ -137,11 +141,14 @@ class Posthouse:
         self.router = Router(self.catalog, routing_options(settings.routing), self.telemetry)
         running = Running(self.router, self.prices, self.pricing, self.client, self._offers_of)
         self.configuration = Configuration(self._loaded, self._read, frozenset(self.registry.by_name), running)
-        limiter = Limiter()
+        zone = zone_of(settings.limits.time_zone)
+        limiter = Limiter(zone=zone)
         shared = None
         ledger = await asyncio.to_thread(self._open_ledger)
         if settings.storage.redis_url is not None:
-            self.replica = Replica(settings.storage.redis_url.reveal(), self.database, self.journal, limiter)
+            self.replica = Replica(
+                settings.storage.redis_url.reveal(), self.database, self.journal, limiter, Calendar(zone)
+            )
             await self.replica.open()
             ledger.follow(self.replica.now)
             await self.replica.start()
@@ -154,7 +161,10 @@ class Posthouse:
             counter=self._counter,
             ledgers=Ledgers(self.journal, self.telemetry),
             shared=shared,
+            house=house_limits(settings.limits),
         )
+        if settings.limits.address is not None:
+            self.door.peers = Peers(settings.server.trusted_proxies)
         options = GatewayOptions(default_output=settings.billing.default_output_tokens)
         self.gateway = Gateway(parts, options)
         self.raw = RawDoor(parts, options)

@@ -14,6 +14,7 @@ from posthouse.accounts.forms import (
     new_account_of,
     new_key_of,
 )
+from posthouse.accounts.limits import COUNTS, limits_to_json
 from posthouse.accounts.model import Account, CreatedKey, Key, KeyChanges, NewAccount, NewKey
 from posthouse.core.caller import Budget, Limits
 from posthouse.core.errors import InvalidRequest
@@ -31,6 +32,8 @@ KEY = Key(
     expires_at=1_800_000_000,
     revoked_at=None,
 )
+
+NO_LIMITS: dict[str, object] = {**dict.fromkeys((*COUNTS, "request_spend")), "models": {}}
 
 
 def test_a_new_key_is_read_as_the_contract_writes_it() -> None:
@@ -76,7 +79,8 @@ def test_a_budget_is_for_ever_where_no_period_is_said() -> None:
         ({}, "name"),
         ({"name": None}, "name"),
         ({"name": 3}, "name"),
-        ({"name": "k", "role": "admin"}, "role"),
+        ({"name": "k", "role": "owner"}, "role"),
+        ({"name": "k", "secret": "x"}, "secret"),
         ({"name": "k", "account": 3}, "account"),
         ({"name": "k", "models": "m"}, "models"),
         ({"name": "k", "models": ["m", 3]}, "models[1]"),
@@ -165,7 +169,8 @@ def test_a_key_is_shown_without_its_secret_and_a_new_one_with_it() -> None:
         "status": "active",
         "models": ["m"],
         "budget": {"amount": "5.5", "currency": "USD", "period": "month"},
-        "limits": {"rpm": 1, "tpm": None, "concurrency": None},
+        "limits": {**NO_LIMITS, "rpm": 1},
+        "role": None,
         "defaults": None,
         "aliases": None,
         "strict": False,
@@ -183,9 +188,12 @@ def test_an_account_is_shown_with_its_state() -> None:
     assert account_to_json(account) == {
         "id": "acc_1",
         "name": "team",
+        "kind": "team",
+        "parent": None,
         "status": "disabled",
+        "models": None,
         "budget": None,
-        "limits": {"rpm": None, "tpm": None, "concurrency": None},
+        "limits": NO_LIMITS,
         "created_at": "2026-09-21T14:13:20Z",
         "disabled_at": "2026-09-21T14:14:20Z",
     }
@@ -217,3 +225,52 @@ def test_wishes_are_changed_one_by_one_and_null_takes_them_away() -> None:
     none = KeyChanges(defaults=None, aliases=None, strict=False)
     assert key_changes_of({"defaults": None, "aliases": None, "strict": None}) == none
     assert key_changes_of({"defaults": {}, "aliases": {}, "strict": False}) == none
+
+
+def test_every_limit_is_read_and_shown_as_it_was_written() -> None:
+    limits = {
+        **{name: number for number, name in enumerate(COUNTS, 1)},
+        "request_spend": {"amount": "0.5", "currency": "USD"},
+        "models": {"gpt-5": {"rpm": 5, "tpd": 10}},
+    }
+    new = new_account_of({"name": "a", "limits": limits})
+    assert new.limits.request_nano == 500_000_000
+    assert new.model_limits == {"gpt-5": Limits(rpm=5, tpd=10)}
+    assert limits_to_json(new.limits, new.model_limits) == limits
+
+
+def test_changes_touch_only_the_limits_that_are_named() -> None:
+    changes = account_changes_of({"limits": {"rpd": 3, "request_spend": None}})
+    assert (changes.rpd, changes.request_nano, changes.request_currency) == (3, None, None)
+    assert (changes.rpm, changes.model_limits) == (UNSET, UNSET)
+    assert account_changes_of({"limits": {"models": None}}).model_limits == {}
+    cleared = account_changes_of({"limits": None})
+    assert all(getattr(cleared, name) is None for name in Limits.__struct_fields__)
+    assert cleared.model_limits == {}
+
+
+@pytest.mark.parametrize(
+    ("limits", "param"),
+    [
+        ({"rpd": "5"}, "limits.rpd"),
+        ({"request_spend": "0.5 USD"}, "limits.request_spend"),
+        ({"request_spend": {"amount": "1"}}, "limits.request_spend.currency"),
+        ({"request_spend": {"amount": 0.1, "currency": "USD"}}, "limits.request_spend.amount"),
+        ({"models": []}, "limits.models"),
+        ({"models": {"m": None}}, "limits.models.m"),
+        ({"models": {"m": {"rps": 1}}}, "limits.models.m.rps"),
+        ({"models": {"m": {"rpm": True}}}, "limits.models.m.rpm"),
+        ({"models": {"m": {"request_spend": None}}}, "limits.models.m.request_spend"),
+    ],
+)
+def test_a_limit_that_cannot_be_is_refused_by_the_name_of_its_field(limits: object, param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        account_changes_of({"limits": limits})
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize("body", [{"kind": "robot"}, {"kind": None}, {"parent": 3}])
+def test_a_place_in_the_tree_that_cannot_be_is_refused(body: dict[str, object]) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        account_changes_of(body)
+    assert caught.value.param == next(iter(body))

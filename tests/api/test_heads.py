@@ -10,6 +10,7 @@ LINES = b"Host: a\r\nAuthorization: Bearer one\r\nContent-Length: %d\r\nX-Last: 
 
 class Nowhere:
     date = b""
+    peer = ""
 
     def send(self, data: bytes) -> None: ...
     def release(self, exchange: Exchange) -> None: ...

@@ -10,6 +10,7 @@ class _Line:
     """A connection that keeps what is sent."""
 
     date = b"date: now\r\n"
+    peer = ""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []

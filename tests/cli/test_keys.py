@@ -27,7 +27,7 @@ def test_a_key_holds_what_the_options_say(shell: Shell) -> None:
     made = shell.json("keys", "create", "--name", "full", "--budget", "5.00 usd/month", *words)
     assert made["account_name"] == "acme"
     assert made["models"] == ["m", "n"]
-    assert made["limits"] == {"rpm": 5, "tpm": 6, "concurrency": 7}
+    assert {name: value for name, value in made["limits"].items() if value} == {"rpm": 5, "tpm": 6, "concurrency": 7}
     assert made["budget"] == {"amount": "5", "currency": "USD", "period": "month"}
     assert made["expires_at"] == "2999-01-01T00:00:00Z"
     assert [row["id"] for row in shell.rows("keys", "list", "--account", "acme")] == [made["id"]]
@@ -91,7 +91,7 @@ def test_a_running_server_knows_within_a_second_what_a_command_did(shell: Shell)
 def test_an_account_changes_only_what_is_given(shell: Shell) -> None:
     made = shell.json("accounts", "create", "--name", "acme", "--rpm", "5", "--budget", "1 USD")
     changed = shell.json("accounts", "update", "acme", "--tpm", "100", "--disable")
-    assert changed["limits"] == {"rpm": 5, "tpm": 100, "concurrency": None}
+    assert {name: value for name, value in changed["limits"].items() if value} == {"rpm": 5, "tpm": 100}
     assert (changed["budget"], changed["status"]) == (made["budget"], "disabled")
     cleared = shell.json("accounts", "update", made["id"], "--budget", "none", "--rpm", "0", "--enable", "--name", "b")
     assert (cleared["budget"], cleared["limits"]["rpm"], cleared["status"], cleared["name"]) == (
@@ -140,3 +140,26 @@ def test_a_configuration_that_cannot_be_read_fails_with_its_line(shell: Shell) -
 def test_a_file_that_is_named_must_be_there(shell: Shell, tmp_path: Path) -> None:
     result: Any = shell.run("keys", "list", "--config", str(tmp_path / "none.toml"), code=1, where=False)
     assert "none.toml" in result.stderr
+
+
+def test_any_limit_can_be_given_and_taken_away(shell: Shell) -> None:
+    words = ("--limit", "rpd=9", "--limit", "request_spend=0.50 usd", "--limit", "gpt-5:rpm=5")
+    made = shell.json("accounts", "create", "--name", "bound", *words)
+    shown = {name: value for name, value in made["limits"].items() if value}
+    spend = {"amount": "0.5", "currency": "USD"}
+    assert shown == {"rpd": 9, "request_spend": spend, "models": {"gpt-5": {"rpm": 5}}}
+    changed = shell.json("accounts", "update", "bound", "--limit", "request_spend=none", "--limit", "rpd=0")
+    assert {name: value for name, value in changed["limits"].items() if value} == {"models": {"gpt-5": {"rpm": 5}}}
+
+
+def test_accounts_stand_in_a_tree(shell: Shell) -> None:
+    company = shell.json("accounts", "create", "--name", "company", "--model", "m")
+    team = shell.json("accounts", "create", "--name", "team", "--parent", "company", "--kind", "person")
+    assert (team["parent"], team["kind"], company["models"]) == (company["id"], "person", ["m"])
+    key = shell.json("keys", "create", "--name", "k", "--account", "team", "--role", "member")
+    assert key["role"] == "member"
+    assert [row["id"] for row in shell.rows("accounts", "list", "--under", "company")] == [team["id"], company["id"]]
+    assert [row["id"] for row in shell.rows("keys", "list", "--under", "company")] == [key["id"]]
+    changed = shell.json("accounts", "update", "team", "--parent", "none", "--model", "n", "--kind", "app")
+    assert (changed["parent"], changed["models"], changed["kind"]) == (None, ["n"], "app")
+    assert shell.json("accounts", "update", "team", "--model", "none")["models"] is None

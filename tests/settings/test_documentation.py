@@ -15,7 +15,12 @@ from posthouse.settings.layers import SECTIONS, TABLES, keys_of_sections, variab
 ROOT: Final = Path(__file__).parents[2]
 ENVIRON: Final = {"OPENAI_API_KEY": "upstream-credential-1", "DATABASE_URL": "postgresql://127.0.0.1/posthouse"}
 # Defaults that the machine or other settings decide, in words.
-TOLD: Final = {"storage.data": "your data folder", "server.cors_origins": '["*"]'}
+TOLD: Final = {
+    "storage.data": "your data folder",
+    "server.cors_origins": '["*"]',
+    "server.trusted_proxies": "[]",
+    "limits.models": "[]",
+}
 
 
 def tables_of(text: str) -> dict[str, list[list[str]]]:

@@ -6,11 +6,14 @@ where no zone is said) or as seconds since the epoch. Complaints are InvalidRequ
 
 import datetime
 import math
-from collections.abc import Collection, Mapping
-from typing import Any, Final, get_args
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar, get_args
 
+from posthouse.accounts.limits import limits_of, limits_to_json, members_of, nano_of, none_of_all
 from posthouse.accounts.model import (
+    ACCOUNT_KINDS,
     DEFAULT_ACCOUNT,
+    ROLES,
     Account,
     AccountChanges,
     CreatedKey,
@@ -18,28 +21,32 @@ from posthouse.accounts.model import (
     KeyChanges,
     NewAccount,
     NewKey,
+    Place,
 )
 from posthouse.core.caller import Budget, Limits, Period
 from posthouse.core.errors import InvalidRequest
-from posthouse.core.money import format_nano, parse_nano
+from posthouse.core.money import format_nano
 
-_LIMITS: Final = ("rpm", "tpm", "concurrency")
 _WISHES: Final = ("defaults", "aliases", "strict")
-_MAX_WHOLE: Final = 10**12  # above it no budget can be stored, and Python takes long to spell very large integers
+_BOUNDS: Final = ("models", "budget", "limits")
+Word = TypeVar("Word", bound=str)
 _PERIODS: Final[tuple[Period, ...]] = get_args(Period)
 
 
 def new_key_of(raw: object) -> NewKey:
-    """`{"name", "account"?, "models"?, "budget"?, "limits"?, "expires_at"?, "defaults"?, "aliases"?, "strict"?}`; null
-    is as good as absent."""
-    body = _object(raw, None, ("name", "account", "models", "budget", "limits", "expires_at", *_WISHES))
+    """`{"name", "account"?, "models"?, "budget"?, "limits"?, "expires_at"?, "role"?, "defaults"?, "aliases"?,
+    "strict"?}`; null is as good as absent."""
+    body = members_of(raw, None, ("name", "account", *_BOUNDS, "expires_at", "role", *_WISHES))
+    limits, model_limits = limits_of(body.get("limits"))
     return NewKey(
         name=_text(body, "name"),
         account=_text(body, "account") if body.get("account") is not None else DEFAULT_ACCOUNT,
         models=_models(body.get("models")),
-        limits=Limits(**_limits(body.get("limits"))),
+        limits=Limits(**limits),
+        model_limits=model_limits or {},
         budget=_budget(body.get("budget")),
         expires_at=instant_of(body.get("expires_at")),
+        role=_one_of(body, "role", ROLES) if body.get("role") is not None else None,
         defaults=_defaults(body.get("defaults")),
         aliases=_aliases(body.get("aliases")),
         strict=_flag(body, "strict") if body.get("strict") is not None else False,
@@ -48,10 +55,10 @@ def new_key_of(raw: object) -> NewKey:
 
 def key_changes_of(raw: object) -> KeyChanges:
     """Any of the members of a key but its account; what is absent stays, null takes away."""
-    body = _object(raw, None, ("name", "models", "budget", "limits", "expires_at", *_WISHES))
+    body = members_of(raw, None, ("name", *_BOUNDS, "expires_at", "role", *_WISHES))
     changes = _changes(body)
-    if "models" in body:
-        changes["models"] = _models(body["models"])
+    if "role" in body:
+        changes["role"] = _one_of(body, "role", ROLES) if body["role"] is not None else None
     if "expires_at" in body:
         changes["expires_at"] = instant_of(body["expires_at"])
     if "defaults" in body:
@@ -64,17 +71,29 @@ def key_changes_of(raw: object) -> KeyChanges:
 
 
 def new_account_of(raw: object) -> NewAccount:
-    """`{"name", "budget"?, "limits"?}`"""
-    body = _object(raw, None, ("name", "budget", "limits"))
+    """`{"name", "parent"?, "kind"?, "models"?, "budget"?, "limits"?}`; null is as good as absent."""
+    body = members_of(raw, None, ("name", "parent", "kind", *_BOUNDS))
+    limits, model_limits = limits_of(body.get("limits"))
     return NewAccount(
-        name=_text(body, "name"), limits=Limits(**_limits(body.get("limits"))), budget=_budget(body.get("budget"))
+        name=_text(body, "name"),
+        parent=_text(body, "parent") if body.get("parent") is not None else None,
+        kind=_one_of(body, "kind", ACCOUNT_KINDS) if body.get("kind") is not None else "team",
+        models=_models(body.get("models")),
+        limits=Limits(**limits),
+        model_limits=model_limits or {},
+        budget=_budget(body.get("budget")),
     )
 
 
 def account_changes_of(raw: object) -> AccountChanges:
-    """`{"name"?, "budget"?, "limits"?, "disabled"?}`; what is absent stays, null takes away."""
-    body = _object(raw, None, ("name", "budget", "limits", "disabled"))
+    """`{"name"?, "parent"?, "kind"?, "models"?, "budget"?, "limits"?, "disabled"?}`; what is absent stays, null takes
+    away."""
+    body = members_of(raw, None, ("name", "parent", "kind", *_BOUNDS, "disabled"))
     changes = _changes(body)
+    if "parent" in body:
+        changes["parent"] = _text(body, "parent") if body["parent"] is not None else None
+    if "kind" in body:
+        changes["kind"] = _one_of(body, "kind", ACCOUNT_KINDS)
     if "disabled" in body:
         changes["disabled"] = _flag(body, "disabled")
     return AccountChanges(**changes)
@@ -90,7 +109,8 @@ def key_to_json(key: Key, now: float) -> dict[str, Any]:
         "status": key.status(now),
         "models": None if key.models is None else list(key.models),
         "budget": _budget_to_json(key.budget),
-        "limits": _limits_to_json(key.limits),
+        "limits": limits_to_json(key.limits, key.model_limits),
+        "role": key.role,
         "defaults": key.defaults,
         "aliases": key.aliases,
         "strict": key.strict,
@@ -106,16 +126,24 @@ def created_to_json(created: CreatedKey, now: float) -> dict[str, Any]:
     return {"id": plain.pop("id"), "key": created.secret, **plain}
 
 
-def account_to_json(account: Account) -> dict[str, Any]:
-    return {
+def account_to_json(account: Account, place: Place | None = None) -> dict[str, Any]:
+    """With its place in the tree where that is given."""
+    shown: dict[str, Any] = {
         "id": account.id,
         "name": account.name,
+        "kind": account.kind,
+        "parent": account.parent_id,
         "status": "active" if account.disabled_at is None else "disabled",
+        "models": None if account.models is None else list(account.models),
         "budget": _budget_to_json(account.budget),
-        "limits": _limits_to_json(account.limits),
+        "limits": limits_to_json(account.limits, account.model_limits),
         "created_at": _iso(account.created_at),
         "disabled_at": _iso(account.disabled_at),
     }
+    if place is not None:
+        shown["path"] = [{"id": id, "name": name} for id, name in place.path]
+        shown["children"] = place.children
+    return shown
 
 
 def instant_of(raw: object) -> float | None:
@@ -139,7 +167,7 @@ def instant_of(raw: object) -> float | None:
 
 def budget_of(amount: str, currency: str, period: str = "total") -> Budget:
     """A budget from its three words, as the command line takes them."""
-    return Budget(_nano(amount), currency, _period(period))
+    return Budget(nano_of(amount, "budget.amount"), currency, _period(period))
 
 
 def _changes(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,21 +176,17 @@ def _changes(body: Mapping[str, Any]) -> dict[str, Any]:
         changes["name"] = _text(body, "name")
     if "budget" in body:
         changes["budget"] = _budget(body["budget"])
+    if "models" in body:
+        changes["models"] = _models(body["models"])
     if "limits" in body:
-        cleared = dict.fromkeys(_LIMITS) if body["limits"] is None else {}
-        changes.update(cleared or _limits(body["limits"]))
+        if body["limits"] is None:
+            changes.update(none_of_all())
+        else:
+            limits, model_limits = limits_of(body["limits"])
+            changes.update(limits)
+            if model_limits is not None:
+                changes["model_limits"] = model_limits
     return changes
-
-
-def _object(raw: object, param: str | None, known: Collection[str]) -> dict[str, Any]:
-    if not isinstance(raw, dict):
-        what = f"`{param}`" if param else "The body"
-        raise InvalidRequest(f"{what} must be a JSON object.", param=param)
-    for name in raw:
-        if name not in known:
-            path = f"{param}.{name}" if param else str(name)
-            raise InvalidRequest(f"Unknown member `{path[:200]}`; known are {', '.join(known)}.", param=path[:200])
-    return raw
 
 
 def _text(body: Mapping[str, Any], name: str) -> str:
@@ -208,35 +232,21 @@ def _aliases(raw: object) -> dict[str, str] | None:
     return raw or None
 
 
-def _limits(raw: object) -> dict[str, Any]:
-    if raw is None:
-        return {}
-    body = _object(raw, "limits", _LIMITS)
-    for name, value in body.items():
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-            raise InvalidRequest(f"`limits.{name}` must be a whole number or null.", param=f"limits.{name}")
-    return body
+def _one_of(body: Mapping[str, Any], name: str, known: tuple[Word, ...]) -> Word:
+    for word in known:
+        if body[name] == word:
+            return word
+    raise InvalidRequest(f"`{name}` must be one of {', '.join(known)}.", param=name)
 
 
 def _budget(raw: object) -> Budget | None:
     if raw is None:
         return None
-    body = _object(raw, "budget", ("amount", "currency", "period"))
+    body = members_of(raw, "budget", ("amount", "currency", "period"))
     currency = body.get("currency")
     if not isinstance(currency, str):
         raise InvalidRequest("`budget.currency` is required, such as USD.", param="budget.currency")
-    return Budget(_nano(body.get("amount")), currency, _period(body.get("period", "total")))
-
-
-def _nano(raw: object) -> int:
-    if isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) < _MAX_WHOLE:
-        raw = str(raw)
-    if not isinstance(raw, str) or len(raw) > 40:
-        raise InvalidRequest('`budget.amount` must be a decimal string such as "5.00".', param="budget.amount")
-    try:
-        return parse_nano(raw)
-    except ValueError as error:
-        raise InvalidRequest(f"`budget.amount`: {error}.", param="budget.amount") from None
+    return Budget(nano_of(body.get("amount"), "budget.amount"), currency, _period(body.get("period", "total")))
 
 
 def _period(raw: object) -> Period:
@@ -250,10 +260,6 @@ def _budget_to_json(budget: Budget | None) -> dict[str, str] | None:
     if budget is None:
         return None
     return {"amount": format_nano(budget.nano), "currency": budget.currency, "period": budget.period}
-
-
-def _limits_to_json(limits: Limits) -> dict[str, int | None]:
-    return {"rpm": limits.rpm, "tpm": limits.tpm, "concurrency": limits.concurrency}
 
 
 def _iso(seconds: float | None) -> str | None:

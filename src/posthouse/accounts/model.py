@@ -1,21 +1,28 @@
 """Keys and accounts as people manage them. Instants are seconds since the epoch; None is not set."""
 
-from typing import Any, Final, Generic, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final, Generic, Literal, TypeVar, get_args
 
 from msgspec import UNSET, Struct, UnsetType
 
-from posthouse.core.caller import Budget, Limits
+from posthouse.core.caller import Budget, Limits, Role
 
 DEFAULT_ACCOUNT: Final = "default"  # the id and first name of the account that always exists
 KEY_PREFIX: Final = "sk-ph-"
 PAGE_LIMIT: Final = 1000
 
+MAX_DEPTH: Final = 16  # accounts from a root down to any other, both counted
+
 T = TypeVar("T")
 NO_LIMITS: Final = Limits()
+AccountKind = Literal["person", "team", "app"]
+ACCOUNT_KINDS: Final[tuple[AccountKind, ...]] = get_args(AccountKind)
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 
 class Account(Struct, frozen=True):
-    """An owner of keys. Its limits and budget hold for all of its keys together."""
+    """An owner of keys and of other accounts. Its limits and budget hold for all that is below it together; its models
+    are the only ones for it (None: all). `parent_id` None is a root. `model_limits`: limits for single models."""
 
     id: str
     name: str
@@ -23,13 +30,24 @@ class Account(Struct, frozen=True):
     budget: Budget | None
     created_at: float
     disabled_at: float | None
+    parent_id: str | None = None
+    kind: AccountKind = "team"
+    models: tuple[str, ...] | None = None
+    model_limits: Mapping[str, Limits] = {}
+
+
+class Place(Struct, frozen=True):
+    """Where an account stands: `path` from its root down to itself, as (id, name), and how many are right below it."""
+
+    path: tuple[tuple[str, str], ...]
+    children: int
 
 
 class Key(Struct, frozen=True):
     """A credential that we issued; only its holder knows the secret. `hint` is its end. `models` None means all.
 
     `defaults`: members that are set where a request lacks them. `aliases`: other names for models. `strict`: what
-    cannot be passed on is refused. (core.caller.Wishes)
+    cannot be passed on is refused. (core.caller.Wishes) `role`: what it may do on the control plane; None: nothing.
     """
 
     id: str
@@ -46,6 +64,8 @@ class Key(Struct, frozen=True):
     defaults: dict[str, Any] | None = None
     aliases: dict[str, str] | None = None
     strict: bool = False
+    role: Role | None = None
+    model_limits: Mapping[str, Limits] = {}
 
     def status(self, now: float) -> Literal["active", "expired", "revoked"]:
         if self.revoked_at is not None:
@@ -75,12 +95,20 @@ class NewKey(Struct, frozen=True, kw_only=True):
     defaults: dict[str, Any] | None = None
     aliases: dict[str, str] | None = None
     strict: bool = False
+    role: Role | None = None
+    model_limits: Mapping[str, Limits] = {}
 
 
 class NewAccount(Struct, frozen=True, kw_only=True):
+    """`parent` is an id or a name; None makes a root."""
+
     name: str
     limits: Limits = NO_LIMITS
     budget: Budget | None = None
+    parent: str | None = None
+    kind: AccountKind = "team"
+    models: tuple[str, ...] | None = None
+    model_limits: Mapping[str, Limits] = {}
 
 
 class Changes(Struct, frozen=True, kw_only=True):
@@ -90,21 +118,34 @@ class Changes(Struct, frozen=True, kw_only=True):
     rpm: int | UnsetType | None = UNSET
     tpm: int | UnsetType | None = UNSET
     concurrency: int | UnsetType | None = UNSET
+    rph: int | UnsetType | None = UNSET
+    rpd: int | UnsetType | None = UNSET
+    tpd: int | UnsetType | None = UNSET
+    ipm: int | UnsetType | None = UNSET
+    ipd: int | UnsetType | None = UNSET
+    request_tokens: int | UnsetType | None = UNSET
+    request_nano: int | UnsetType | None = UNSET
+    request_currency: str | UnsetType | None = UNSET
     budget: Budget | UnsetType | None = UNSET
+    models: tuple[str, ...] | UnsetType | None = UNSET
+    model_limits: Mapping[str, Limits] | UnsetType = UNSET
 
 
 class KeyChanges(Changes, frozen=True, kw_only=True):
-    models: tuple[str, ...] | UnsetType | None = UNSET
     expires_at: float | UnsetType | None = UNSET
     defaults: dict[str, Any] | UnsetType | None = UNSET
     aliases: dict[str, str] | UnsetType | None = UNSET
     strict: bool | UnsetType = UNSET
+    role: Role | UnsetType | None = UNSET
 
 
 class AccountChanges(Changes, frozen=True, kw_only=True):
-    """`disabled` True stops every key of the account at once; False lets them work again."""
+    """`disabled` True stops every key of the account and of all below it at once; False lets them work again. `parent`
+    moves it with all below it; None makes it a root."""
 
     disabled: bool | UnsetType = UNSET
+    parent: str | UnsetType | None = UNSET
+    kind: AccountKind | UnsetType = UNSET
 
 
 class Page(Struct, frozen=True):

@@ -5,25 +5,21 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
+from msgspec.structs import asdict
 
+from posthouse.accounts.limits import CURRENCY, MAX_NANO, UNPRINTABLE, check_limits, is_model
 from posthouse.accounts.model import PAGE_LIMIT, AccountChanges, Changes, KeyChanges, NewAccount, NewKey, Page
-from posthouse.core.caller import Budget
+from posthouse.core.caller import Budget, Limits
 from posthouse.core.errors import InvalidRequest
 
 MAX_NAME: Final = 128
 MAX_MODELS: Final = 1000
-MAX_MODEL_NAME: Final = 256
 MAX_ID: Final = 128
 MAX_DEFAULTS: Final = 16 * 1024
 MAX_EXPIRY: Final = 253_402_300_799  # the last second of the year 9999
-_MAX_LIMITS: Final = {"rpm": 10**9, "tpm": 10**12, "concurrency": 10**6}
-_MAX_NANO: Final = 2**63 - 1
-# Control characters spoil listings and logs; NUL and lone surrogates are what databases refuse to store.
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _MEMBER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")
 # What a request is about, and how its answer is to come: a client that did not say so would not understand it.
 _NO_DEFAULTS: Final = frozenset({"model", "messages", "input", "prompt", "contents", "stream", "stream_options"})
-_CURRENCY: Final = re.compile(r"[A-Z]{3}\Z")
 
 
 def check_new_key(new: NewKey, now: float) -> None:
@@ -31,7 +27,7 @@ def check_new_key(new: NewKey, now: float) -> None:
     if not is_reference(new.account):
         raise InvalidRequest("`account` is not the id or name of an account.", param="account")
     _check_models(new.models)
-    _check_limits(new.limits.rpm, new.limits.tpm, new.limits.concurrency)
+    check_limits(asdict(new.limits), new.model_limits)
     _check_budget(new.budget)
     _check_expiry(new.expires_at)
     _check_defaults(new.defaults)
@@ -43,8 +39,6 @@ def check_new_key(new: NewKey, now: float) -> None:
 def check_key_changes(changes: KeyChanges) -> None:
     """An expiry in the past is a way to end a key."""
     _check_changes(changes)
-    if changes.models is not UNSET:
-        _check_models(changes.models)
     if changes.expires_at is not UNSET:
         _check_expiry(changes.expires_at)
     if changes.defaults is not UNSET:
@@ -55,7 +49,10 @@ def check_key_changes(changes: KeyChanges) -> None:
 
 def check_new_account(new: NewAccount) -> None:
     _check_account_name(new.name)
-    _check_limits(new.limits.rpm, new.limits.tpm, new.limits.concurrency)
+    if new.parent is not None:
+        check_parent(new.parent)
+    _check_models(new.models)
+    check_limits(asdict(new.limits), new.model_limits)
     _check_budget(new.budget)
 
 
@@ -63,6 +60,13 @@ def check_account_changes(changes: AccountChanges) -> None:
     _check_changes(changes)
     if changes.name is not UNSET:
         _check_account_name(changes.name)
+    if changes.parent is not UNSET and changes.parent is not None:
+        check_parent(changes.parent)
+
+
+def check_parent(parent: str) -> None:
+    if not is_reference(parent):
+        raise InvalidRequest("`parent` is not the id or name of an account.", param="parent")
 
 
 def check_page(page: Page) -> None:
@@ -73,7 +77,7 @@ def check_page(page: Page) -> None:
 
 
 def check_name(name: str) -> None:
-    if not name.strip() or len(name) > MAX_NAME or name != name.strip() or _UNPRINTABLE.search(name):
+    if not name.strip() or len(name) > MAX_NAME or name != name.strip() or UNPRINTABLE.search(name):
         raise InvalidRequest(
             f"`name` must be 1 to {MAX_NAME} printable characters without space around them.", param="name"
         )
@@ -81,7 +85,7 @@ def check_name(name: str) -> None:
 
 def is_reference(text: str) -> bool:
     """Whether `text` can be an id or a name at all; what cannot is not worth asking the database, which might choke."""
-    return 0 < len(text) <= MAX_ID and not _UNPRINTABLE.search(text)
+    return 0 < len(text) <= MAX_ID and not UNPRINTABLE.search(text)
 
 
 def _check_account_name(name: str) -> None:
@@ -93,8 +97,11 @@ def _check_account_name(name: str) -> None:
 def _check_changes(changes: Changes) -> None:
     if changes.name is not UNSET:
         check_name(changes.name)
-    limits = (None if limit is UNSET else limit for limit in (changes.rpm, changes.tpm, changes.concurrency))
-    _check_limits(*limits)
+    if changes.models is not UNSET:
+        _check_models(changes.models)
+    values = {name: getattr(changes, name) for name in Limits.__struct_fields__}
+    said = {name: value for name, value in values.items() if value is not UNSET}
+    check_limits(said, None if changes.model_limits is UNSET else changes.model_limits)
     if changes.budget is not UNSET:
         _check_budget(changes.budget)
 
@@ -107,7 +114,7 @@ def _check_models(models: tuple[str, ...] | None) -> None:
     if len(models) > MAX_MODELS:
         raise InvalidRequest(f"`models` must not name more than {MAX_MODELS} models.", param="models")
     for index, model in enumerate(models):
-        if not _is_model(model):
+        if not is_model(model):
             raise InvalidRequest(f"`models[{index}]` is not the name of a model.", param=f"models[{index}]")
 
 
@@ -133,28 +140,18 @@ def _check_aliases(aliases: dict[str, str] | None) -> None:
     if len(aliases) > MAX_MODELS:
         raise InvalidRequest(f"`aliases` must not have more than {MAX_MODELS} names.", param="aliases")
     for name, model in aliases.items():
-        if not _is_model(name) or not _is_model(model):
+        if not is_model(name) or not is_model(model):
             raise InvalidRequest("`aliases` holds what is not the name of a model.", param="aliases")
         if model in aliases:
             raise InvalidRequest(f"`aliases.{name}` leads to another alias; it must name a model.", param="aliases")
 
 
-def _is_model(name: str) -> bool:
-    return bool(name) and len(name) <= MAX_MODEL_NAME and " " not in name and not _UNPRINTABLE.search(name)
-
-
-def _check_limits(rpm: int | None, tpm: int | None, concurrency: int | None) -> None:
-    for name, value in (("rpm", rpm), ("tpm", tpm), ("concurrency", concurrency)):
-        if value is not None and not 1 <= value <= _MAX_LIMITS[name]:
-            raise InvalidRequest(f"`limits.{name}` must be from 1 to {_MAX_LIMITS[name]}.", param=f"limits.{name}")
-
-
 def _check_budget(budget: Budget | None) -> None:
     if budget is None:
         return
-    if not 0 <= budget.nano <= _MAX_NANO:
+    if not 0 <= budget.nano <= MAX_NANO:
         raise InvalidRequest("`budget.amount` must not be negative or too large.", param="budget.amount")
-    if not _CURRENCY.match(budget.currency):
+    if not CURRENCY.match(budget.currency):
         raise InvalidRequest("`budget.currency` must be three capital letters, such as USD.", param="budget.currency")
 
 

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
-from typing import Final, Protocol
+from typing import Final
 
-import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Struct
+from msgspec.structs import replace
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
@@ -23,6 +23,7 @@ from posthouse.accounts import rules, store
 from posthouse.accounts.model import (
     DEFAULT_ACCOUNT,
     KEY_PREFIX,
+    MAX_DEPTH,
     NO_LIMITS,
     Account,
     AccountChanges,
@@ -33,8 +34,10 @@ from posthouse.accounts.model import (
     NewAccount,
     NewKey,
     Page,
+    Place,
 )
-from posthouse.core.caller import Caller, Limits, Subject, Wishes
+from posthouse.accounts.snapshot import Line, caller_of, height_of, lines_of, path_of
+from posthouse.core.caller import Caller, Limits, Subject
 from posthouse.core.errors import ConfigError, InvalidRequest, NotFound, Unauthenticated
 from posthouse.core.ids import IdMaker
 from posthouse.storage.database import Database
@@ -47,17 +50,6 @@ _FIRST_PAGE: Final = Page()
 _UNKNOWN: Final = "The API key is not known here, or it has expired or been revoked."
 
 
-class DefaultLimits(Protocol):
-    """Limits of a key that has none of its own; the settings' `[limits]` has this shape."""
-
-    @property
-    def rpm(self) -> int | None: ...
-    @property
-    def tpm(self) -> int | None: ...
-    @property
-    def concurrency(self) -> int | None: ...
-
-
 class Means(Struct, frozen=True):
     """Where time (seconds since the epoch), ids and secrets (32 random bytes as URL-safe text) come from."""
 
@@ -67,10 +59,12 @@ class Means(Struct, frozen=True):
 
 
 class _Snapshot(Struct, frozen=True):
-    """What `authenticate` reads. A reload swaps the whole; a single change edits `callers`, one entry at a time."""
+    """What `authenticate` reads. A reload swaps the whole; a single change edits `callers`, one entry at a time.
+    `lines` are of every account, by id."""
 
     revision: int
     callers: dict[bytes, Caller]
+    lines: dict[str, Line]
     admin: Caller
     admin_hash: bytes  # empty where there is no admin key
 
@@ -83,9 +77,10 @@ class _Change(Struct, frozen=True):
 
 
 class Directory:
-    """Keys and accounts of one database. The database must be upgraded already; the account `default` is made here."""
+    """Keys and accounts of one database. The database must be upgraded already; the account `default` is made here.
+    `defaults`: the limits of a key that has none of its own."""
 
-    def __init__(self, database: Database, defaults: DefaultLimits = NO_LIMITS, means: Means | None = None) -> None:
+    def __init__(self, database: Database, defaults: Limits = NO_LIMITS, means: Means | None = None) -> None:
         self._database = database
         self._defaults = defaults
         if means is None:
@@ -159,7 +154,8 @@ class Directory:
         self.refresh_if_changed()
         return made
 
-    # Keys. `within` is the account that a caller is confined to; None sees all. Elsewhere an id does not exist.
+    # Keys. `within` is the account that a caller is confined to, with those below it; None sees all. Elsewhere an id
+    # does not exist.
 
     def create_key(self, new: NewKey) -> CreatedKey:
         """InvalidRequest names the field that cannot stand."""
@@ -185,17 +181,21 @@ class Directory:
                 defaults=new.defaults,
                 aliases=new.aliases,
                 strict=new.strict,
+                role=new.role,
+                model_limits=new.model_limits,
             )
             store.insert_key(connection, key, _hash(secret))
             change = _Change(store.touch(connection), store.stored_key(connection, key.id))
         self._patch(change)
         return CreatedKey(change.stored.key, secret)
 
-    def list_keys(self, page: Page = _FIRST_PAGE, within: str | None = None) -> Listing[Key]:
-        """The newest first, revoked ones too."""
+    def list_keys(
+        self, page: Page = _FIRST_PAGE, within: str | None = None, account_id: str | None = None
+    ) -> Listing[Key]:
+        """The newest first, revoked ones too. `account_id`: only those of this account alone."""
         rules.check_page(page)
         with self._database.read() as connection:
-            return store.list_keys(connection, page, within)
+            return store.list_keys(connection, page, within, account_id)
 
     def get_key(self, key_id: str, within: str | None = None) -> Key:
         """NotFound for an id that is not there, or another account's."""
@@ -228,46 +228,67 @@ class Directory:
         """InvalidRequest names the field that cannot stand, `name` where it is taken."""
         rules.check_new_account(new)
         _refuse_default_name(new.name, "")
+        account_id = self._means.make_id("acc")
         account = Account(
-            id=self._means.make_id("acc"),
+            id=account_id,
             name=new.name,
             limits=new.limits,
             budget=new.budget,
             created_at=self._clock(),
             disabled_at=None,
+            kind=new.kind,
+            models=new.models,
+            model_limits=new.model_limits,
         )
         try:
             with self._database.write() as connection:
-                store.insert_account(connection, account)
                 store.touch(connection)
+                account = replace(account, parent_id=_parent_of(connection, account_id, new.parent))
+                store.insert_account(connection, account)
         except IntegrityError:
             raise _name_taken() from None
         self.refresh_if_changed()
         return account
 
-    def list_accounts(self, page: Page = _FIRST_PAGE) -> Listing[Account]:
+    def list_accounts(self, page: Page = _FIRST_PAGE, within: str | None = None) -> Listing[Account]:
         rules.check_page(page)
         with self._database.read() as connection:
-            return store.list_accounts(connection, page)
+            return store.list_accounts(connection, page, within)
 
-    def get_account(self, reference: str) -> Account:
+    def get_account(self, reference: str, within: str | None = None) -> Account:
+        """NotFound for what is not there, or not `within`."""
         account = None
         if rules.is_reference(reference):
             with self._database.read() as connection:
                 account = store.account_by(connection, reference)
+                if account is not None and within is not None and not store.is_within(connection, account.id, within):
+                    account = None
         if account is None:
             raise NotFound("There is no account with this id or name.")
         return account
 
+    def place_of(self, account_id: str, within: str | None = None) -> Place:
+        """Where an account stands; of what is above `within` nothing is told."""
+        with self._database.read() as connection:
+            path = path_of(store.all_accounts(connection), account_id) or ()
+            children = store.children(connection, account_id)
+        told = [(account.id, account.name) for account in path]
+        begins = next((index for index, (id, _) in enumerate(told) if id == within), 0)
+        return Place(tuple(told[begins:]), children)
+
     def update_account(self, reference: str, changes: AccountChanges) -> Account:
-        """Limits and budget hold for its keys at once. InvalidRequest names the field."""
+        """Holds for its keys, and for those of all accounts below it, at once. InvalidRequest names the field."""
         rules.check_account_changes(changes)
         account_id = self.get_account(reference).id
         _refuse_default_name(changes.name, account_id)
         try:
             with self._database.write() as connection:
-                store.change_account(connection, account_id, changes, self._clock())
+                # The revision first: its row keeps others from moving accounts until this is done, and two moves
+                # that are each no circle could be one together.
                 store.touch(connection)
+                if changes.parent is not UNSET:
+                    changes = replace(changes, parent=_parent_of(connection, account_id, changes.parent))
+                store.change_account(connection, account_id, changes, self._clock())
         except IntegrityError:
             raise _name_taken() from None
         self.refresh_if_changed()
@@ -285,46 +306,33 @@ class Directory:
             if snapshot.revision != change.revision - 1:
                 self._snapshot = self._read()
                 return
-            if stored.is_live:
-                snapshot.callers[stored.hash] = self._caller(stored, _subject_of(stored.account))
+            line = snapshot.lines.get(stored.key.account_id)
+            if line is not None and line.live and stored.key.revoked_at is None:
+                snapshot.callers[stored.hash] = caller_of(stored.key, line, self._defaults)
             else:
                 snapshot.callers.pop(stored.hash, None)
-            self._snapshot = _Snapshot(change.revision, snapshot.callers, snapshot.admin, snapshot.admin_hash)
+            self._snapshot = replace(snapshot, revision=change.revision)
 
     def _read(self) -> _Snapshot:
         with self._database.read() as connection:
             # The revision first: a change that slips in behind it is read again, never missed.
             revision = store.revision(connection)
             admin_hash = store.fact(connection, _ADMIN_FACT)
-            default = store.account_by(connection, DEFAULT_ACCOUNT)
+            accounts = store.all_accounts(connection)
             keys = store.live_keys(connection, self._clock())
-        subjects: dict[str, Subject] = {}
+        lines = lines_of(accounts)
         callers: dict[bytes, Caller] = {}
         for stored in keys:
-            account = stored.account
-            subject = subjects.get(account.id) or subjects.setdefault(account.id, _subject_of(account))
-            callers[stored.hash] = self._caller(stored, subject)
+            # An account may be newer than the list above; then so is its revision.
+            line = lines.get(stored.key.account_id)
+            if line is not None and line.live:
+                callers[stored.hash] = caller_of(stored.key, line, self._defaults)
         own = Subject(ADMIN_ID, "key", ADMIN_ID, Limits(), None)
-        owner = () if default is None else (_subject_of(default),)
-        admin = Caller(ADMIN_ID, ADMIN_ID, DEFAULT_ACCOUNT, (own, *owner), admin=True)
-        return _Snapshot(revision, callers, admin, self._admin_override or bytes.fromhex(admin_hash or ""))
-
-    def _caller(self, stored: store.Stored, account: Subject) -> Caller:
-        key, defaults = stored.key, self._defaults
-        limits = Limits(
-            rpm=defaults.rpm if key.limits.rpm is None else key.limits.rpm,
-            tpm=defaults.tpm if key.limits.tpm is None else key.limits.tpm,
-            concurrency=defaults.concurrency if key.limits.concurrency is None else key.limits.concurrency,
-        )
-        return Caller(
-            key_id=key.id,
-            key_name=key.name,
-            account_id=key.account_id,
-            subjects=(Subject(key.id, "key", key.name, limits, key.budget), account),
-            models=None if key.models is None else frozenset(key.models),
-            expires_at=key.expires_at,
-            wishes=_wishes_of(key),
-        )
+        line = lines.get(DEFAULT_ACCOUNT)
+        above, root_id = ((), "") if line is None else (line.subjects, line.root_id)
+        admin = Caller(ADMIN_ID, ADMIN_ID, DEFAULT_ACCOUNT, (own, *above), admin=True, root_id=root_id, role="admin")
+        admin_key = self._admin_override or bytes.fromhex(admin_hash or "")
+        return _Snapshot(revision, callers, lines, admin, admin_key)
 
     def _new_secret(self) -> str:
         return KEY_PREFIX + self._means.token()
@@ -337,21 +345,25 @@ def _found_key(connection: Connection, key_id: str, within: str | None) -> Key:
     return key
 
 
-def _wishes_of(key: Key) -> Wishes | None:
-    """None where a key has none: then a request costs one look at that."""
-    if not (key.defaults or key.aliases or key.strict):
+def _parent_of(connection: Connection, account_id: str, reference: str | None) -> str | None:
+    """The id of the account that this one is to be under. InvalidRequest where it cannot be."""
+    if reference is None:
         return None
-    defaults = {name: Raw(msgspec.json.encode(value)) for name, value in (key.defaults or {}).items()}
-    return Wishes(defaults, key.aliases or {}, key.strict)
+    parent = store.account_by(connection, reference)
+    if parent is None:
+        raise InvalidRequest("`parent` names no account.", param="parent")
+    accounts = store.all_accounts(connection)
+    path = path_of(accounts, parent.id)
+    if path is None or account_id in [account.id for account in path]:
+        raise InvalidRequest("`parent` is this account or one below it.", param="parent")
+    if len(path) + height_of(accounts.values(), account_id) > MAX_DEPTH:
+        raise InvalidRequest(f"`parent`: accounts stand at most {MAX_DEPTH} deep.", param="parent")
+    return parent.id
 
 
 def _hash(secret: str) -> bytes:
     """SHA-256 is enough: what is hashed is 32 random bytes, not a password that could be guessed."""
     return sha256(secret.encode("utf-8", "surrogatepass")).digest()
-
-
-def _subject_of(account: Account) -> Subject:
-    return Subject(account.id, "account", account.name, account.limits, account.budget)
 
 
 def _refuse_default_name(name: object, account_id: str) -> None:

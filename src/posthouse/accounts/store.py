@@ -3,39 +3,37 @@
 Above: `service`. Below: storage.tables.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, insert, select, text, update
+from msgspec.structs import asdict
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, insert, select, text, update
 
 from posthouse.accounts.model import Account, AccountChanges, Changes, Key, KeyChanges, Listing, Page
 from posthouse.core.caller import Budget, Limits
 from posthouse.storage import revisions
 from posthouse.storage.tables import accounts, keys, meta
+from posthouse.storage.trees import subtree
 
 REVISION: Final = "accounts"
-_COUNTERS: Final = ("rpm", "tpm", "concurrency")
+_LIMITS: Final = Limits.__struct_fields__  # each has a column of its name
 # Text, since Core has an upsert only per dialect (see storage.revisions).
 _FIRST_ACCOUNT: Final = text(
     "INSERT INTO accounts (id, name, created_at) VALUES (:id, :name, :now) ON CONFLICT (id) DO NOTHING"
 )
 _FIRST_META: Final = text("INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING")
+_limits_by_model: Final = msgspec.json.Decoder(dict[str, Limits]).decode
+_list_of_names: Final = msgspec.json.Decoder(tuple[str, ...]).decode
 _KEYS: Final = select(keys, accounts.c.name.label("account_name")).join_from(keys, accounts)
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """A key with its account and the hash of its secret."""
+    """A key with the hash of its secret."""
 
     hash: bytes
     key: Key
-    account: Account
-
-    @property
-    def is_live(self) -> bool:
-        """Whether it may be used, as far as its expiry allows."""
-        return self.key.revoked_at is None and self.account.disabled_at is None
 
 
 # Revisions and small facts
@@ -81,6 +79,10 @@ def insert_account(connection: Connection, account: Account) -> None:
             id=account.id,
             name=account.name,
             created_at=_ms(account.created_at),
+            parent_id=account.parent_id,
+            kind=account.kind,
+            models=_models_column(account.models),
+            model_limits=_model_limits_column(account.model_limits),
             **_limit_columns(account.limits),
             **_budget_columns(account.budget),
         )
@@ -96,14 +98,38 @@ def account_by(connection: Connection, reference: str) -> Account | None:
     return None
 
 
-def list_accounts(connection: Connection, page: Page) -> Listing[Account]:
-    rows = _page(connection, select(accounts), accounts.c.id, page)
+def all_accounts(connection: Connection) -> dict[str, Account]:
+    """By id."""
+    return {row.id: _account(row) for row in connection.execute(select(accounts))}
+
+
+def list_accounts(connection: Connection, page: Page, within: str | None) -> Listing[Account]:
+    """`within` None lists all, else an account and those below it."""
+    statement = select(accounts) if within is None else select(accounts).where(accounts.c.id.in_(subtree(within)))
+    rows = _page(connection, statement, accounts.c.id, page)
     return _listing([_account(row) for row in rows], page)
 
 
+def is_within(connection: Connection, account_id: str, above: str) -> bool:
+    """Whether an account is `above` or below it."""
+    query = subtree(above)
+    return connection.execute(query.where(query.selected_columns.id == account_id)).first() is not None
+
+
+def children(connection: Connection, account_id: str) -> int:
+    """How many accounts are right below this one."""
+    query = select(func.count()).select_from(accounts).where(accounts.c.parent_id == account_id)
+    return int(connection.execute(query).scalar_one())
+
+
 def change_account(connection: Connection, account_id: str, changes: AccountChanges, now: float) -> None:
-    """IntegrityError where the name is taken. An account disabled twice keeps the first date."""
-    _update(connection, accounts, account_id, _columns(changes))
+    """IntegrityError where the name is taken. An account disabled twice keeps the first date. `parent` is an id."""
+    values = _columns(changes)
+    if changes.parent is not UNSET:
+        values["parent_id"] = changes.parent
+    if changes.kind is not UNSET:
+        values["kind"] = changes.kind
+    _update(connection, accounts, account_id, values)
     if changes.disabled is UNSET:
         return
     if changes.disabled:
@@ -130,31 +156,36 @@ def insert_key(connection: Connection, key: Key, digest: bytes) -> None:
             defaults=_json_column(key.defaults),
             aliases=_json_column(key.aliases),
             strict=key.strict,
+            role=key.role,
+            model_limits=_model_limits_column(key.model_limits),
             **_limit_columns(key.limits),
             **_budget_columns(key.budget),
         )
     )
 
 
-def key_by_id(connection: Connection, key_id: str, account_id: str | None) -> Key | None:
-    """`account_id` None looks in every account."""
+def key_by_id(connection: Connection, key_id: str, within: str | None) -> Key | None:
+    """`within` None looks in every account, else in this one and those below it."""
     statement = _KEYS.where(keys.c.id == key_id)
-    if account_id is not None:
-        statement = statement.where(keys.c.account_id == account_id)
+    if within is not None:
+        statement = statement.where(keys.c.account_id.in_(subtree(within)))
     row = connection.execute(statement).first()
     return None if row is None else _key(row)
 
 
-def list_keys(connection: Connection, page: Page, account_id: str | None) -> Listing[Key]:
+def list_keys(connection: Connection, page: Page, within: str | None, account_id: str | None) -> Listing[Key]:
+    """As `key_by_id`; `account_id` lists those of this account alone."""
     statement = _KEYS if account_id is None else _KEYS.where(keys.c.account_id == account_id)
+    if within is not None:
+        statement = statement.where(keys.c.account_id.in_(subtree(within)))
     rows = _page(connection, statement, keys.c.id, page)
     return _listing([_key(row) for row in rows], page)
 
 
 def change_key(connection: Connection, key_id: str, changes: KeyChanges) -> None:
     values = _columns(changes)
-    if changes.models is not UNSET:
-        values["models"] = _models_column(changes.models)
+    if changes.role is not UNSET:
+        values["role"] = changes.role
     if changes.expires_at is not UNSET:
         values["expires_at"] = _ms_or_none(changes.expires_at)
     if changes.defaults is not UNSET:
@@ -173,23 +204,15 @@ def revoke_key(connection: Connection, key_id: str, now: float) -> None:
 
 
 def live_keys(connection: Connection, now: float) -> list[Stored]:
-    """Every key that is neither revoked nor expired, of accounts that are not disabled."""
-    owners = {row.id: _account(row) for row in connection.execute(select(accounts))}
-    statement = _KEYS.where(
-        keys.c.revoked_at.is_(None),
-        accounts.c.disabled_at.is_(None),
-        keys.c.expires_at.is_(None) | (keys.c.expires_at > _ms(now)),
-    )
-    # On PostgreSQL an account may be newer than the list of accounts above; its revision has not been read yet either.
-    rows = connection.execute(statement)
-    return [Stored(row.hash, _key(row), owners[row.account_id]) for row in rows if row.account_id in owners]
+    """Every key that is neither revoked nor expired."""
+    statement = _KEYS.where(keys.c.revoked_at.is_(None), keys.c.expires_at.is_(None) | (keys.c.expires_at > _ms(now)))
+    return [Stored(row.hash, _key(row)) for row in connection.execute(statement)]
 
 
 def stored_key(connection: Connection, key_id: str) -> Stored:
     """A key that exists."""
     row = connection.execute(_KEYS.where(keys.c.id == key_id)).one()
-    owner = connection.execute(select(accounts).where(accounts.c.id == row.account_id)).one()
-    return Stored(row.hash, _key(row), _account(owner))
+    return Stored(row.hash, _key(row))
 
 
 def _update(connection: Connection, table: Table, row_id: str, values: dict[str, Any]) -> None:
@@ -212,17 +235,29 @@ def _listing(items: list[Any], page: Page) -> Listing[Any]:
 
 def _columns(changes: Changes) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for name in ("name", *_COUNTERS):
+    for name in ("name", *_LIMITS):
         value = getattr(changes, name)
         if value is not UNSET:
             values[name] = value
     if changes.budget is not UNSET:
         values.update(_budget_columns(changes.budget))
+    if changes.models is not UNSET:
+        values["models"] = _models_column(changes.models)
+    if changes.model_limits is not UNSET:
+        values["model_limits"] = _model_limits_column(changes.model_limits)
     return values
 
 
-def _limit_columns(limits: Limits) -> dict[str, int | None]:
-    return {name: getattr(limits, name) for name in _COUNTERS}
+def _limit_columns(limits: Limits) -> dict[str, Any]:
+    return {name: getattr(limits, name) for name in _LIMITS}
+
+
+def _model_limits_column(models: Mapping[str, Limits]) -> str | None:
+    given = {
+        model: {name: value for name, value in asdict(own).items() if value is not None}
+        for model, own in models.items()
+    }
+    return msgspec.json.encode(given).decode() if given else None
 
 
 def _budget_columns(budget: Budget | None) -> dict[str, Any]:
@@ -247,6 +282,10 @@ def _account(row: Row[Any]) -> Account:
         budget=_budget(row),
         created_at=row.created_at / 1000,
         disabled_at=_seconds(row.disabled_at),
+        parent_id=row.parent_id,
+        kind=row.kind,
+        models=_names(row.models),
+        model_limits=_model_limits(row.model_limits),
     )
 
 
@@ -257,7 +296,7 @@ def _key(row: Row[Any]) -> Key:
         hint=row.hint,
         account_id=row.account_id,
         account_name=row.account_name,
-        models=None if row.models is None else msgspec.json.decode(row.models, type=tuple[str, ...]),
+        models=_names(row.models),
         limits=_limits(row),
         budget=_budget(row),
         created_at=row.created_at / 1000,
@@ -266,11 +305,22 @@ def _key(row: Row[Any]) -> Key:
         defaults=None if row.defaults is None else msgspec.json.decode(row.defaults, type=dict[str, Any]),
         aliases=None if row.aliases is None else msgspec.json.decode(row.aliases, type=dict[str, str]),
         strict=bool(row.strict),
+        role=row.role,
+        model_limits=_model_limits(row.model_limits),
     )
 
 
 def _limits(row: Row[Any]) -> Limits:
-    return Limits(rpm=row.rpm, tpm=row.tpm, concurrency=row.concurrency)
+    fields = row._mapping
+    return Limits(*[fields[name] for name in _LIMITS])
+
+
+def _model_limits(column: str | None) -> dict[str, Limits]:
+    return {} if column is None else _limits_by_model(column)
+
+
+def _names(column: str | None) -> tuple[str, ...] | None:
+    return None if column is None else _list_of_names(column)
 
 
 def _budget(row: Row[Any]) -> Budget | None:

@@ -57,7 +57,8 @@ class Asker:
         wishes = exchange.caller.wishes
         if wishes is not None:
             request, strict = heeded(request, wishes), strict or wishes.strict
-        return Call(exchange.caller, request, exchange.request_id, exchange.accepted, strict)
+        address = self._door.address_of(exchange)
+        return Call(exchange.caller, request, exchange.request_id, exchange.accepted, strict, address)
 
     async def ask(self, exchange: Exchange, request: ModelRequest, manner: Manner = PLAIN) -> None:
         """Asks, and answers. Raises PosthouseError as long as nothing was sent."""

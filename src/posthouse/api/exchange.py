@@ -43,6 +43,10 @@ class Wire(Protocol):
     def date(self) -> bytes:
         """The `date` header line, renewed every second."""
 
+    @property
+    def peer(self) -> str:
+        """The address at the other end of the connection; empty where it has none."""
+
     def send(self, data: bytes) -> None: ...
     def release(self, exchange: "Exchange") -> None:
         """The response is complete: the connection may go on to the next request, or close."""

@@ -60,6 +60,11 @@ class Line(asyncio.Protocol):
     def date(self) -> bytes:
         return self.house.date_line
 
+    @property
+    def peer(self) -> str:
+        name = None if self.transport is None else self.transport.get_extra_info("peername")
+        return str(name[0]) if isinstance(name, tuple) else ""
+
     def send(self, data: bytes) -> None:
         if self.transport is not None:
             self.outbox.put(self.transport, data)

@@ -73,7 +73,8 @@ class PassingFace:
         spool = Spool(self._door.options.body_limit)
         try:
             asked = await _read(exchange, parcel, spool)
-            call = RawCall(caller, exchange.request_id, exchange.accepted, name, parcel, asked)
+            address = self._door.address_of(exchange)
+            call = RawCall(caller, exchange.request_id, exchange.accepted, name, parcel, asked, address)
             await self._answer(exchange, await self._raw.run(call))
         finally:
             spool.close()

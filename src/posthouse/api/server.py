@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 from posthouse.api.exchange import WEBSOCKET, Exchange, Route
 from posthouse.api.heads import Heads
 from posthouse.api.house import ProtocolOptions
+from posthouse.api.peers import Peers
 from posthouse.api.shapes import OPENAI, Shape
 from posthouse.core.caller import Caller
 from posthouse.core.errors import MethodNotAllowed, NotFound, PosthouseError, Unauthenticated, Unavailable
@@ -80,6 +81,7 @@ class FrontDoor:
         self.heads = Heads()
         self.date_line = b""
         self.draining = False
+        self.peers: Peers | None = None  # where there are limits of addresses
         self._doorkeeper = doorkeeper
         self._watcher = watcher
         self._make_id = ids.make
@@ -91,6 +93,10 @@ class FrontDoor:
         self._inner_shapes: list[tuple[re.Pattern[str], Shape]] = []
         self._query_keys: tuple[str, ...] = ()
         self.tick()
+
+    def address_of(self, exchange: Exchange) -> str:
+        """Of the client; empty where nothing is limited by it."""
+        return "" if self.peers is None else self.peers.address_of(exchange)
 
     def add(self, path: str, methods: Mapping[bytes, Route]) -> None:
         self._paths.setdefault(path, {}).update(methods)

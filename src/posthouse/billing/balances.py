@@ -15,9 +15,10 @@ from msgspec import Struct
 from sqlalchemy import Connection, func, select
 
 from posthouse.core.caller import Budget, Period
-from posthouse.storage.tables import spend
+from posthouse.storage.tables import accounts, spend
 
 DAY_MS: Final = 86_400_000
+_TREE: Final = (accounts.c.id, accounts.c.parent_id)
 _DAYS_KEPT: Final = 40  # a month and a few days for holds that began before midnight
 
 
@@ -106,14 +107,25 @@ class Balances:
         recent = _number(dt.date(1970, 1, 1) + dt.timedelta(days=now_ms // DAY_MS - _DAYS_KEPT))
         older = func.sum(spend.c.amount).filter(spend.c.day < recent)
         self._purses = {}
+        parents: dict[str, str | None] = {row.id: row.parent_id for row in connection.execute(select(*_TREE))}
+
+        def above(subject_id: str) -> list[str]:
+            """The subject, and all accounts above it: what it spends, they spend."""
+            found = [subject_id]
+            while (parent := parents.get(found[-1])) is not None:
+                found.append(parent)
+            return found
+
         for subject_id, currency, amount in connection.execute(
             select(spend.c.subject_id, spend.c.currency, older).group_by(spend.c.subject_id, spend.c.currency)
         ):
-            self.purse(subject_id, currency).total = int(amount or 0)
+            for one in above(subject_id):
+                self.purse(one, currency).total += int(amount or 0)
         for subject_id, currency, day, amount in connection.execute(
             select(spend.c.subject_id, spend.c.currency, spend.c.day, spend.c.amount).where(spend.c.day >= recent)
         ):
-            self.purse(subject_id, currency).add(day, amount)
+            for one in above(subject_id):
+                self.purse(one, currency).add(day, amount)
 
 
 def _number(date: dt.date) -> int:

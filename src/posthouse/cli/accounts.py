@@ -8,49 +8,76 @@ import typer
 from posthouse.accounts.forms import account_changes_of, account_to_json, new_account_of
 from posthouse.accounts.model import PAGE_LIMIT, Account, Page
 from posthouse.accounts.service import Directory
-from posthouse.cli.options import AsJson, BudgetText, Concurrency, Config, Data, Rpm, Tpm, budget_of
+from posthouse.cli.options import (
+    AsJson,
+    BudgetText,
+    Concurrency,
+    Config,
+    Data,
+    Limit,
+    Models,
+    Rpm,
+    Tpm,
+    Under,
+    budget_of,
+    limits_of,
+    shown_limits,
+)
 from posthouse.cli.output import reporting, say, show_json, show_listing
 from posthouse.cli.workbench import opened_books
 from posthouse.core.errors import InvalidRequest
 
 app = typer.Typer(help="Accounts, which own keys.", no_args_is_help=True)
-_NONE = "none"  # takes a budget away; 0 does the same for a limit
+_NONE = "none"  # takes a budget, the models or the parent away; 0 does the same for a limit
+Kind = Annotated[str | None, typer.Option(help="person, team or app.", show_default=False)]
 
 
 @app.command(help="Make an account.")
 def create(  # noqa: PLR0913
     *,
     name: Annotated[str, typer.Option(help="A name of its own.")],
+    parent: Annotated[str | None, typer.Option(help="The account that it is under, by id or name.")] = None,
+    kind: Kind = None,
+    model: Models = None,
     budget: BudgetText = None,
     rpm: Rpm = None,
     tpm: Tpm = None,
     concurrency: Concurrency = None,
+    limit: Limit = None,
     as_json: AsJson = False,
     config: Config = None,
     data: Data = None,
 ) -> None:
     """Size: the parameters of a command are its options."""
     with reporting(), opened_books(config, data) as books:
-        limits = {"rpm": rpm, "tpm": tpm, "concurrency": concurrency}
-        body = {"name": name, "budget": budget_of(budget), "limits": limits}
+        limits = limits_of({"rpm": rpm, "tpm": tpm, "concurrency": concurrency}, limit)
+        place = {"parent": parent, "kind": kind, "models": model or None}
+        body = {"name": name, **place, "budget": budget_of(budget), "limits": limits}
         account = books.directory().create_account(new_account_of(body))
     _show(account, "is made", as_json=as_json)
 
 
 @app.command("list")
-def list_(as_json: AsJson = False, config: Config = None, data: Data = None) -> None:
+def list_(under: Under = None, as_json: AsJson = False, config: Config = None, data: Data = None) -> None:
     """List accounts, the newest first, disabled ones too."""
     with reporting(), opened_books(config, data) as books:
-        rows = [account_to_json(account) for account in _all(books.directory())]
-    columns = ("id", "name", "status", "budget", "limits", "created_at", "disabled_at")
+        directory = books.directory()
+        within = None if under is None else directory.get_account(under).id
+        rows = [account_to_json(account) for account in _all(directory, within)]
+    columns = ("id", "name", "kind", "parent", "status", "models", "budget", "limits", "created_at", "disabled_at")
+    if not as_json:
+        rows = [{**row, "models": row["models"] or "all", "limits": shown_limits(row["limits"])} for row in rows]
     show_listing(rows, columns, as_json=as_json, empty="No accounts.")
 
 
-@app.command(help="Change an account. What is not given stays; `--budget none` and a limit of 0 take one away.")
+@app.command(help="Change an account. What is not given stays; `none` and a limit of 0 take one away.")
 def update(  # noqa: PLR0913
     account: Annotated[str, typer.Argument(help="Its id or its name.")],
     *,
     name: Annotated[str | None, typer.Option(help="A new name.")] = None,
+    parent: Annotated[str | None, typer.Option(help="Move it under this account; `none` makes it a root.")] = None,
+    kind: Kind = None,
+    model: Models = None,
     disable: Annotated[
         bool | None, typer.Option("--disable/--enable", help="Stop all of its keys, or let them work again.")
     ] = None,
@@ -58,21 +85,22 @@ def update(  # noqa: PLR0913
     rpm: Rpm = None,
     tpm: Tpm = None,
     concurrency: Concurrency = None,
+    limit: Limit = None,
     as_json: AsJson = False,
     config: Config = None,
     data: Data = None,
 ) -> None:
     """Size: the parameters of a command are its options."""
     with reporting():
-        body: dict[str, Any] = {}
-        if name is not None:
-            body["name"] = name
-        if disable is not None:
-            body["disabled"] = disable
+        said = {"name": name, "kind": kind, "disabled": disable}
+        body: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
+        if parent is not None:
+            body["parent"] = None if parent == _NONE else parent
+        if model:
+            body["models"] = None if model == [_NONE] else model
         if budget is not None:
             body["budget"] = None if budget == _NONE else budget_of(budget)
-        given = {"rpm": rpm, "tpm": tpm, "concurrency": concurrency}
-        limits = {limit: value or None for limit, value in given.items() if value is not None}
+        limits = limits_of({"rpm": rpm, "tpm": tpm, "concurrency": concurrency}, limit)
         if limits:
             body["limits"] = limits
         if not body:
@@ -89,9 +117,9 @@ def _show(account: Account, what: str, *, as_json: bool) -> None:
         say(f"The account {account.id} ({account.name}) {what}.")
 
 
-def _all(directory: Directory) -> Iterator[Account]:
+def _all(directory: Directory, within: str | None) -> Iterator[Account]:
     page: Page | None = Page(PAGE_LIMIT)
     while page is not None:
-        listing = directory.list_accounts(page)
+        listing = directory.list_accounts(page, within)
         yield from listing.items
         page = None if listing.next is None else Page(PAGE_LIMIT, listing.next)

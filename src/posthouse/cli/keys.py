@@ -17,10 +17,15 @@ from posthouse.cli.options import (
     Concurrency,
     Config,
     Data,
+    Limit,
+    Models,
     Rpm,
     Tpm,
+    Under,
     budget_of,
+    limits_of,
     pairs_of,
+    shown_limits,
     value_of,
 )
 from posthouse.cli.output import reporting, say, show_json, show_listing
@@ -34,11 +39,15 @@ def create(  # noqa: PLR0913
     *,
     name: Annotated[str, typer.Option(help="What the key is for.")],
     account: Account = None,
-    model: Annotated[list[str] | None, typer.Option(help="A model that it may use; repeat it. All without.")] = None,
+    model: Models = None,
     budget: BudgetText = None,
     rpm: Rpm = None,
     tpm: Tpm = None,
     concurrency: Concurrency = None,
+    limit: Limit = None,
+    role: Annotated[
+        str | None, typer.Option(help="What it may do on the control plane: member, operator, billing or admin.")
+    ] = None,
     expires: Annotated[str | None, typer.Option(help="When it ends: an ISO 8601 day or time.")] = None,
     default: Annotated[
         list[str] | None,
@@ -59,7 +68,8 @@ def create(  # noqa: PLR0913
             "account": account,
             "models": model or None,
             "budget": budget_of(budget),
-            "limits": {"rpm": rpm, "tpm": tpm, "concurrency": concurrency},
+            "limits": limits_of({"rpm": rpm, "tpm": tpm, "concurrency": concurrency}, limit),
+            "role": role,
             "expires_at": expires,
             "defaults": {name: value_of(text) for name, text in pairs_of(default, "--default")},
             "aliases": dict(pairs_of(alias, "--alias")),
@@ -75,6 +85,7 @@ def create(  # noqa: PLR0913
 @app.command("list")
 def list_(
     account: Annotated[str | None, typer.Option(help="Only those of this account, by id or name.")] = None,
+    under: Under = None,
     as_json: AsJson = False,
     config: Config = None,
     data: Data = None,
@@ -82,9 +93,10 @@ def list_(
     """List keys, the newest first, revoked ones too."""
     with reporting(), opened_books(config, data) as books:
         directory = books.directory()
-        within = None if account is None else directory.get_account(account).id
+        within = None if under is None else directory.get_account(under).id
+        account_id = None if account is None else directory.get_account(account).id
         now = time.time()
-        rows: list[dict[str, Any]] = [key_to_json(key, now) for key in _all(directory, within)]
+        rows: list[dict[str, Any]] = [key_to_json(key, now) for key in _all(directory, within, account_id)]
     columns: tuple[str, ...] = (
         "id",
         "name",
@@ -97,7 +109,12 @@ def list_(
         "expires_at",
     )
     if not as_json:
-        rows = [{**row, "models": row["models"] or "all", "wishes": _wishes(row)} for row in rows]
+        rows = [
+            {**row, "models": row["models"] or "all", "limits": shown_limits(row["limits"]), "wishes": _wishes(row)}
+            for row in rows
+        ]
+        if any(row["role"] for row in rows):
+            columns = (*columns, "role")
         if any(row["wishes"] for row in rows):
             columns = (*columns, "wishes")
     show_listing(rows, columns, as_json=as_json, empty="No keys yet. Make one: posthouse keys create --name my-app")
@@ -126,9 +143,9 @@ def _wishes(row: dict[str, Any]) -> list[str]:
     return [*defaults, *aliases, *(["strict"] if row["strict"] else [])]
 
 
-def _all(directory: Directory, within: str | None) -> Iterator[Key]:
+def _all(directory: Directory, within: str | None, account_id: str | None) -> Iterator[Key]:
     page: Page | None = Page(PAGE_LIMIT)
     while page is not None:
-        listing = directory.list_keys(page, within)
+        listing = directory.list_keys(page, within, account_id)
         yield from listing.items
         page = None if listing.next is None else Page(PAGE_LIMIT, listing.next)

@@ -1,7 +1,7 @@
 """The options that several commands share."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -21,6 +21,15 @@ BudgetText = Annotated[
 Rpm = Annotated[int | None, typer.Option(help="Requests per minute.")]
 Tpm = Annotated[int | None, typer.Option(help="Tokens per minute.")]
 Concurrency = Annotated[int | None, typer.Option(help="Requests at once.")]
+Limit = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE",
+        help='Any limit: rpd=1000, request_spend="0.50 USD", gpt-5:rpm=5 for one model; repeat it.',
+    ),
+]
+Models = Annotated[list[str] | None, typer.Option("--model", help="A model that it may use; repeat it. All without.")]
+Under = Annotated[str | None, typer.Option(help="Only what is under this account, by id or name.")]
 
 _BUDGET: Final = re.compile(r"(?P<amount>\S+)\s+(?P<currency>[A-Za-z]{3})(?:\s*/\s*(?P<period>\w+))?\Z")
 
@@ -34,6 +43,33 @@ def budget_of(text: str | None) -> dict[str, str] | None:
         raise InvalidRequest('--budget: expected an amount, a currency and a period, such as "5.00 USD/month"')
     found = {"amount": match["amount"], "currency": match["currency"].upper()}
     return found if match["period"] is None else {**found, "period": match["period"].lower()}
+
+
+def limits_of(minute: Mapping[str, int | None], limits: Sequence[str] | None) -> dict[str, Any]:
+    """The limits that the options mean, as the admin API takes them: `minute` those that have an option of their own.
+    0 or `none` takes one away. What is not given is left out."""
+    found: dict[str, Any] = {name: value or None for name, value in minute.items() if value is not None}
+    for name, text in pairs_of(limits, "--limit"):
+        model, colon, own = name.rpartition(":")
+        place = found.setdefault("models", {}).setdefault(model, {}) if colon else found
+        place[own if colon else name] = _limit_of(name, text)
+    return found
+
+
+def shown_limits(limits: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are set, for people."""
+    return {name: value for name, value in limits.items() if value}
+
+
+def _limit_of(name: str, text: str) -> Any:
+    if text in ("0", "none"):
+        return None
+    if name == "request_spend":
+        amount, _, currency = text.strip().rpartition(" ")
+        return {"amount": amount.strip(), "currency": currency.upper()}
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise InvalidRequest(f"--limit {name}: expected a whole number")
+    return int(text)
 
 
 def pairs_of(texts: Sequence[str] | None, option: str) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from posthouse.accounts.service import Directory
 from posthouse.app import complete, make_client, open_database
 from posthouse.billing.desk import PriceDesk
 from posthouse.billing.prices import PriceBook
+from posthouse.gateway.subjects import default_limits
 from posthouse.providers.registry import Registry
 from posthouse.providers.registry import load as load_registry
 from posthouse.routing.catalog import Catalog
@@ -34,7 +35,7 @@ class Books(Struct, frozen=True, eq=False):
     database: Database
 
     def directory(self) -> Directory:
-        return Directory(self.database, self.loaded.settings.limits)
+        return Directory(self.database, default_limits(self.loaded.settings.limits))
 
 
 class Market(Struct, frozen=True, eq=False):

@@ -85,7 +85,7 @@ class Workers:
             status = 0
         except typer.Exit as error:  # it has said why
             status = error.exit_code
-        except BaseException:
+        except BaseException:  # the top of a process: nothing may go on behind it in the copy of its parent
             logger.exception("worker %d failed", number)
         finally:
             sys.stdout.flush()

@@ -7,6 +7,7 @@ from msgspec import Raw, Struct
 
 Period = Literal["total", "day", "week", "month"]
 SubjectKind = Literal["key", "account", "model", "address"]
+Role = Literal["member", "operator", "billing", "admin"]
 
 
 class Limits(Struct, frozen=True, gc=False):
@@ -54,13 +55,15 @@ class Budget(Struct, frozen=True, gc=False):
 
 
 class Subject(Struct, frozen=True):
-    """One thing that limits and budgets hang on. `id` is unique over all kinds."""
+    """One thing that limits and budgets hang on. `id` is unique over all kinds. `models`: what hangs on single models
+    of it, by their names."""
 
     id: str
     kind: SubjectKind
     name: str
     limits: Limits
     budget: Budget | None
+    models: Mapping[str, "Subject"] = {}
 
 
 class Wishes(Struct, frozen=True):
@@ -77,9 +80,10 @@ class Wishes(Struct, frozen=True):
 
 class Caller(Struct, frozen=True):
     """An authenticated key. `models` None means all; `expires_at` in seconds since the epoch; `wishes` None where it
-    has none, as most.
+    has none, as most. `admin`: it may do everything on the control plane; `role`: what the role may, None: nothing.
 
-    `subjects` holds the key first, then its account: a request passes every one of them or none.
+    `subjects` holds the key first, then its account, the account above that, and so on up to `root_id`: a request
+    passes every one of them or none. `by_model`: one of them has limits for single models.
     """
 
     key_id: str
@@ -90,6 +94,9 @@ class Caller(Struct, frozen=True):
     expires_at: float | None = None
     admin: bool = False
     wishes: Wishes | None = None
+    root_id: str = ""
+    role: Role | None = None
+    by_model: bool = False
 
     @property
     def has_budget(self) -> bool:

@@ -12,12 +12,14 @@ from msgspec import Struct
 
 from posthouse.billing.estimate import TokenCounter, reserve_of, rough_input_tokens
 from posthouse.billing.ledger import Ledger
+from posthouse.core.caller import Subject
 from posthouse.core.errors import Forbidden
+from posthouse.core.requests import ModelRequest
 from posthouse.gateway.dropped import strictly
 from posthouse.gateway.gate import SharedTaking
-from posthouse.gateway.model import Call
 from posthouse.gateway.passage import Ledgers, Passage, Wanted
 from posthouse.gateway.pricing import Pricing, Size, asked_tier, estimates, paid_in
+from posthouse.gateway.subjects import HouseLimits, passable, subjects_of
 from posthouse.limits.model import LimitReached
 from posthouse.limits.service import Limiter
 from posthouse.routing.decision import PassedOver
@@ -43,6 +45,7 @@ class GatewayParts(Struct, eq=False):
     counter: TokenCounter
     ledgers: Ledgers
     shared: SharedTaking | None = None
+    house: HouseLimits = HouseLimits()
 
 
 class Admission:
@@ -57,6 +60,8 @@ class Admission:
         self._telemetry = parts.ledgers.telemetry
         self._default_output = default_output
         self._shared = parts.shared is not None
+        self._house = parts.house
+        self._outputs = parts.ledgers.outputs
 
     def admit(self, passage: Passage) -> Sequence[Candidate]:
         """Scope, limits, budget: all of them or nothing is taken; where replicas take together, what is `wanted` is
@@ -70,16 +75,19 @@ class Admission:
         if call.strict:
             plan = self._strictly(passage, plan)
         expected = request.expected
+        subjects = subjects_of(self._house, call.caller, request.model, call.address)
+        images = 0
         if expected is None:
             rough = rough_input_tokens(request)
-            output = 0 if request.operation == "embeddings" else self._output_cap(call, rough)
+            output = 0 if request.operation == "embeddings" else self._output_cap(request, subjects, rough)
+            ahead = rough + self._outputs.likely(request.model, request.choices, output, subjects)
         else:
-            rough = expected.total_input
-            output = _passable(call, rough, expected.total_output)
-        images = 0 if expected is None else expected.images
+            rough, images = expected.total_input, expected.images
+            output = passable(subjects, rough, expected.total_output)
+            ahead = rough + output
         if not self._shared:
             try:
-                passage.grant = self._limiter.admit(call.caller, rough + output, images)
+                passage.grant = self._limiter.admit_subjects(subjects, ahead, images)
             except LimitReached as error:
                 self._telemetry.rejected(error.scope, error.dimension)
                 raise
@@ -100,7 +108,7 @@ class Admission:
                     if request.max_output is None and expected is None and call.caller.has_budget:
                         least = reserve_of(price, rough, min(output, _LEAST_OUTPUT), tier).nano
         if self._shared:
-            passage.wanted = Wanted(rough + output, images, reserve, least)
+            passage.wanted = Wanted(subjects, ahead, images, reserve, least)
             return plan
         passage.hold = self._ledger.hold(call.caller, call.id, request.model, reserve, least)
         self._journal.flush_soon()
@@ -113,13 +121,12 @@ class Admission:
             passage.trace.decision.pass_over(passed_over, "unsupported_parameter")
         return kept
 
-    def _output_cap(self, call: Call, rough: int) -> int:
-        """Tokens of output to charge ahead: what the caller allows, else the default, but no more than its limits could
-        ever let through: a small limit must not refuse a caller that names no cap."""
-        request = call.request
+    def _output_cap(self, request: ModelRequest, subjects: Sequence[Subject], rough: int) -> int:
+        """Tokens of output that there may be: what the caller allows, else the default, but no more than its limits
+        could ever let through: a small limit must not refuse a caller that names no cap."""
         if request.max_output is not None:
             return request.max_output * request.choices
-        return _passable(call, rough, self._default_output * request.choices)
+        return passable(subjects, rough, self._default_output * request.choices)
 
     def _priced(self, passage: Passage, plan: Sequence[Candidate]) -> Sequence[Candidate]:
         """Notes the price of every candidate, and leaves out those that must not serve this caller: without a price, or
@@ -148,15 +155,6 @@ class Admission:
             return kept
         assert refusal is not None  # a plan is never empty
         raise refusal
-
-
-def _passable(call: Call, rough: int, output: int) -> int:
-    """Tokens of output, but no more than the caller's limits could ever let through beside this input."""
-    for subject in call.caller.subjects:
-        tpm = subject.limits.tpm
-        if tpm is not None and rough + output > tpm:
-            output = max(0, tpm - rough)
-    return output
 
 
 def forbidden(model: str) -> Forbidden:

@@ -41,9 +41,9 @@ class SharedTaking:
         now_ms = int(self._gate.now() * 1000)
         budgeted = [] if reserve is None or not reserve.nano else _budgeted(caller, reserve)
         demand = Demand(
-            f"{self._installation}/{caller.subjects[-1].id}",
+            self._installation,
             call.id,
-            caller.subjects,
+            wanted.subjects,
             wanted.tokens,
             wanted.images,
             [_purse(subject, reserve, wanted.least, now_ms) for subject in budgeted] if reserve is not None else (),

@@ -13,6 +13,7 @@ class Call(Struct, eq=False):
     """One request of one caller. `id` is the request's id; `accepted` the loop's time when its first byte came.
 
     `strict`: a request of which something cannot be said to the provider is refused, rather than said without it.
+    `address`: of the client, empty where no limit wants to know it.
     """
 
     caller: Caller
@@ -20,6 +21,7 @@ class Call(Struct, eq=False):
     id: str
     accepted: float
     strict: bool = False
+    address: str = ""
 
 
 class Answer(Struct, eq=False):

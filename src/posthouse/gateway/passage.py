@@ -7,7 +7,7 @@ that it can be done while a task is being cancelled; what it writes is durable b
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -17,9 +17,11 @@ from msgspec.structs import replace
 from posthouse.billing.forms import price_to_json
 from posthouse.billing.ledger import Hold
 from posthouse.billing.model import Price, Settlement
+from posthouse.core.caller import Subject
 from posthouse.core.money import Money
 from posthouse.core.usage import NO_USAGE, Usage, UsageSource
 from posthouse.gateway.model import Call
+from posthouse.gateway.outputs import Outputs
 from posthouse.limits.model import Grant
 from posthouse.routing.model import Trace
 from posthouse.storage.journal import Journal
@@ -38,6 +40,7 @@ class Ledgers(Struct, eq=False):
     telemetry: Telemetry
     clock: Callable[[], float] = time.time
     noted: set[str] = msgspec.field(default_factory=set)
+    outputs: Outputs = msgspec.field(default_factory=Outputs)
 
     def note(self, price: Price, now: float) -> None:
         """Writes a price down when it is first billed with."""
@@ -61,8 +64,9 @@ COMPLETE: Final = Outcome()
 
 class Wanted(Struct, frozen=True, gc=False):
     """What a request needs besides its one place: tokens and images, and its reserve, None for a model without a price.
-    `least`: with as many nano-units it is content."""
+    `subjects`: whose limits it is under; `least`: with as many nano-units it is content."""
 
+    subjects: Sequence[Subject]
     tokens: int
     images: int
     reserve: Money | None
@@ -133,6 +137,8 @@ class Passage:
         if self.grant is not None:
             self.grant.settle(usage.total, usage.images)
             self.grant.release(self.hold.charged or 0)
+        if expected is None and outcome is COMPLETE and self.planned:
+            self._ledgers.outputs.add(self.call.request.model, usage.total_output // self.call.request.choices)
         self._record(usage, source, outcome)
 
     def release(self, outcome: Outcome) -> None:

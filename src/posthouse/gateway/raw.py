@@ -30,6 +30,7 @@ from posthouse.gateway.below import Sender
 from posthouse.gateway.model import Call, GatewayOptions
 from posthouse.gateway.passage import Outcome, Passage, Wanted
 from posthouse.gateway.pricing import UNNAMED, paid_in
+from posthouse.gateway.subjects import passable, subjects_of
 from posthouse.limits.model import LimitReached
 from posthouse.providers.model import Deployment
 from posthouse.providers.passing import Parcel, head_below
@@ -73,6 +74,7 @@ class RawCall(Struct, eq=False):
     account: str
     parcel: Parcel
     asked: Asked
+    address: str = ""
 
 
 class RawAnswer(Struct, eq=False):
@@ -106,7 +108,7 @@ class RawDoor:
         """Raises PosthouseError where the provider gave no answer; then nothing is charged but what it consumed."""
         asked = call.asked
         request = ModelRequest("passthrough", "", asked.model or UNNAMED, {}, 0)
-        passage = Passage(Call(call.caller, request, call.id, call.accepted), self._parts.ledgers)
+        passage = Passage(Call(call.caller, request, call.id, call.accepted, address=call.address), self._parts.ledgers)
         self._telemetry.inflight += 1
         try:
             offer = self._offer(call.account, call.caller)
@@ -159,10 +161,11 @@ class RawDoor:
         """Limits and budgets: all of them or nothing is taken."""
         caller, account = passage.call.caller, offer.account
         output = self._output(asked)
-        tokens = _within(caller, asked.tokens + output)
+        subjects = subjects_of(self._parts.house, caller, asked.model or UNNAMED, passage.call.address)
+        tokens = passable(subjects, 0, asked.tokens + output)
         if self._parts.shared is None:
             try:
-                passage.grant = self._parts.limiter.admit(caller, tokens)
+                passage.grant = self._parts.limiter.admit_subjects(subjects, tokens)
             except LimitReached as error:
                 self._telemetry.rejected(error.scope, error.dimension)
                 raise
@@ -196,7 +199,7 @@ class RawDoor:
                 least = reserve_of(price, asked.tokens, min(output, _LEAST_OUTPUT), asked.tier).nano
         passage.tier = asked.tier
         if self._parts.shared is not None:
-            passage.wanted = Wanted(tokens, 0, reserve, least)
+            passage.wanted = Wanted(subjects, tokens, 0, reserve, least)
             return
         passage.hold = ledger.hold(caller, passage.call.id, model, reserve, least)
         self._journal.flush_soon()
@@ -356,13 +359,6 @@ async def _rest(response: UpstreamResponse) -> bytes:
     except (TimeoutError, UpstreamFailure):
         pass
     return rest
-
-
-def _within(caller: Caller, tokens: int) -> int:
-    """What the limits on tokens are charged ahead: an estimate by size must not refuse for ever what they could let
-    through."""
-    limits = [subject.limits.tpm for subject in caller.subjects if subject.limits.tpm is not None]
-    return min([tokens, *limits])
 
 
 def _how(error: BaseException) -> Outcome:

@@ -37,12 +37,12 @@ _FLUSHED: Final = 2.0  # seconds to wait for the journal at each beat
 class Replica:
     """`name` is that of the journal: no other server has it."""
 
-    def __init__(self, url: str, database: Database, journal: Journal, limiter: Limiter) -> None:
+    def __init__(self, url: str, database: Database, journal: Journal, limiter: Limiter, calendar: Calendar) -> None:
         self.name = journal.name
         self._database = database
         self._journal = journal
         self._redis = Redis(url, PATIENCE, self._changed)
-        self._shared = SharedGate(self._redis, Truth(database), Calendar())
+        self._shared = SharedGate(self._redis, Truth(database), calendar)
         self.gate = WideGate(self._redis, self._shared, limiter, self.name)
         self._tasks: list[asyncio.Task[None]] = []
         self.installation = ""

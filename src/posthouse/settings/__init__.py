@@ -9,6 +9,7 @@ from posthouse.settings.load import Folders, load
 from posthouse.settings.model import (
     AdminSettings,
     BillingSettings,
+    BoundSettings,
     LimitsSettings,
     LogSettings,
     ModelEntry,
@@ -30,6 +31,7 @@ from posthouse.settings.wellknown import WellKnown, credentials_from
 __all__ = [
     "AdminSettings",
     "BillingSettings",
+    "BoundSettings",
     "Explanation",
     "Folders",
     "LimitsSettings",

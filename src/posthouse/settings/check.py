@@ -4,12 +4,20 @@ An error stops `serve`; a warning is printed by `config check` and `doctor`, bec
 still be one that a provider offers when asked.
 """
 
+import ipaddress
 from collections.abc import Callable, Collection, Iterator, Sequence
 
-from posthouse.core.hours import hours_of
+from posthouse.core.hours import hours_of, zone_of
 from posthouse.core.money import parse_nano
 from posthouse.settings.locate import Path as KeyPath
-from posthouse.settings.model import PriceSettings, ProviderSettings, RateSettings, RouteSettings, Settings
+from posthouse.settings.model import (
+    LimitsSettings,
+    PriceSettings,
+    ProviderSettings,
+    RateSettings,
+    RouteSettings,
+    Settings,
+)
 from posthouse.settings.problem import Level, Problem, did_you_mean, dotted
 
 Where = Callable[[KeyPath], str]
@@ -29,6 +37,7 @@ def problems_of(settings: Settings, where: Where, known_types: Collection[str] |
         *_route_problems(settings.routes, settings.providers),
         *_price_problems(settings.prices, settings.providers, settings.routes),
         *_rate_problems(settings.rates),
+        *_limit_problems(settings.limits),
         *_scalar_problems(settings),
     ]
     return [Problem(level, where(path), dotted(path), message) for level, path, message in found]
@@ -143,8 +152,26 @@ def _rate_problems(rates: Sequence[RateSettings]) -> Iterator[_Found]:
         seen.add(identity)
 
 
+def _limit_problems(limits: LimitsSettings) -> Iterator[_Found]:
+    if (limits.request_spend is None) != (limits.request_currency is None):
+        yield "error", ("limits", "request_spend"), "and request_currency go with each other"
+    try:
+        zone_of(limits.time_zone)
+    except ValueError as error:
+        yield "error", ("limits", "time_zone"), str(error)
+    names = [model.name for model in limits.models]
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1:
+            yield "error", ("limits", "models"), f"{name} is listed twice"
+
+
 def _scalar_problems(settings: Settings) -> Iterator[_Found]:
     routing, storage = settings.routing, settings.storage
+    for proxy in settings.server.trusted_proxies:
+        try:
+            ipaddress.ip_network(proxy, strict=False)
+        except ValueError:
+            yield "error", ("server", "trusted_proxies"), f"{proxy} is neither an address nor a network"
     if routing.backoff_max < routing.backoff_base:
         yield "error", ("routing", "backoff_max"), "is smaller than backoff_base"
     if storage.journal_limit < 4 * storage.journal_segment:

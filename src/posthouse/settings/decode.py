@@ -90,6 +90,7 @@ class Decoder:
             except ValueError as error:
                 return self.complain(path, str(error))
         if isinstance(kind, type) and issubclass(kind, Struct):
+            raw = self._table_in_text(raw)
             if kind is ModelEntry and isinstance(raw, str):
                 raw = {"name": raw}
             return self.struct(kind, raw, path)
@@ -97,6 +98,15 @@ class Decoder:
         if typing.get_origin(bare) is tuple:
             return self._tuple(kind, typing.get_args(bare)[0], raw, path)
         return self._table(bare, raw, path) if typing.get_origin(bare) is dict else self._plain(kind, raw, path)
+
+    def _table_in_text(self, raw: Any) -> Any:
+        """A variable holds tables as JSON."""
+        if not self._reading.text or not isinstance(raw, str):
+            return raw
+        try:
+            return msgspec.json.decode(raw)
+        except (msgspec.DecodeError, RecursionError):
+            return raw
 
     def _table(self, kind: Any, raw: Any, path: KeyPath) -> Any:
         key, item = typing.get_args(kind)
@@ -116,7 +126,9 @@ class Decoder:
         return value
 
     def _tuple(self, kind: Any, item: Any, raw: Any, path: KeyPath) -> Any:
-        if self._reading.text and isinstance(raw, str):
+        if isinstance(item, type) and issubclass(item, Struct):
+            raw = self._table_in_text(raw)
+        elif self._reading.text and isinstance(raw, str):
             raw = [part.strip() for part in raw.split(",") if part.strip()]
         if not isinstance(raw, list | tuple):
             return self.complain(path, f"expected a list, got {_kind(raw)}")

@@ -15,6 +15,7 @@ from posthouse.settings.problem import Problem, Source, did_you_mean, dotted, pa
 from posthouse.settings.secret import Secret
 
 _DEFAULT: Final = Source("default")
+_WORDS: Final = {None: "(not set)", True: "true", False: "false"}
 _ITEM: Final = 2  # the length of a path such as ("providers", 0)
 
 
@@ -111,12 +112,13 @@ def show(value: object) -> str:
     match value:
         case Secret():
             return value.masked
-        case None:
-            return "(not set)"
-        case bool():
-            return "true" if value else "false"
+        case None | True | False:
+            return _WORDS[value]
         case tuple():
             return "[" + ", ".join(show(item) for item in value) + "]"
+        case Struct():
+            given = {name: getattr(value, name) for name in value.__struct_fields__}
+            return "{" + ", ".join(f"{name} = {show(item)}" for name, item in given.items() if item is not None) + "}"
         case float() if value.is_integer():
             return str(int(value))
         case _:

@@ -67,6 +67,7 @@ class ServerSettings(Section, frozen=True, kw_only=True):
     drain_timeout: SecondsOrOff = 30.0
     heartbeat: SecondsOrOff = 15.0
     cors_origins: tuple[Text, ...] = ("*",)
+    trusted_proxies: tuple[Text, ...] = ()
 
 
 class StorageSettings(Section, frozen=True, kw_only=True):
@@ -110,12 +111,37 @@ class BillingSettings(Section, frozen=True, kw_only=True):
     default_output_tokens: Count = 4096
 
 
-class LimitsSettings(Section, frozen=True, kw_only=True):
-    """Limits of a key that has none of its own; None is no limit."""
+class BoundSettings(Section, frozen=True, kw_only=True):
+    """What can be limited: requests, tokens and images per minute, hour and calendar day, requests at once, and the
+    tokens of one request. None is no limit."""
 
     rpm: Count | None = None
     tpm: Count | None = None
     concurrency: Count | None = None
+    rph: Count | None = None
+    rpd: Count | None = None
+    tpd: Count | None = None
+    ipm: Count | None = None
+    ipd: Count | None = None
+    request_tokens: Count | None = None
+
+
+class ModelLimitsSettings(BoundSettings, frozen=True, kw_only=True):
+    """Limits of one model, for all callers together."""
+
+    name: ModelName
+
+
+class LimitsSettings(BoundSettings, frozen=True, kw_only=True):
+    """Limits of a key that has none of its own; `request_spend` of `request_currency` is the most that one request may
+    cost. `time_zone`: of the calendar day. `models` and `address` are of the whole house, and of each address that
+    asks."""
+
+    request_spend: Amount | None = None
+    request_currency: Currency | None = None
+    time_zone: Text = "UTC"
+    models: tuple[ModelLimitsSettings, ...] = ()
+    address: BoundSettings | None = None
 
 
 class LogSettings(Section, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ Tables that the journal fills carry no foreign keys: they are written in batches
 deleted key.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     DDL,
@@ -73,6 +73,14 @@ journal_position = Table(
     Column("offset", BigInteger, nullable=False),
 )
 
+
+def _more_limits() -> list[Column[Any]]:
+    """Limits besides those of a minute; `model_limits` is a JSON object of them by the name of a model."""
+    numbers = ("rph", "rpd", "tpd", "ipm", "ipd", "request_tokens", "request_nano")
+    texts = ("request_currency", "model_limits")
+    return [*(Column(name, BigInteger) for name in numbers), *(Column(name, Text) for name in texts)]
+
+
 accounts = Table(
     "accounts",
     metadata,
@@ -86,6 +94,10 @@ accounts = Table(
     Column("budget_period", Text),
     Column("created_at", BigInteger, nullable=False),
     Column("disabled_at", BigInteger),
+    Column("parent_id", Text, index=True),  # the account above; null is a root. None is ever deleted.
+    Column("kind", Text, nullable=False, server_default=text("'team'")),
+    Column("models", Text),  # as keys.models
+    *_more_limits(),
 )
 
 keys = Table(
@@ -109,6 +121,8 @@ keys = Table(
     Column("defaults", Text),  # JSON object: members that are set where a request lacks them
     Column("aliases", Text),  # JSON object: the models meant by other names
     Column("strict", Boolean, nullable=False, server_default=text("false")),
+    Column("role", Text),  # what it may do on the control plane; null is nothing
+    *_more_limits(),
 )
 
 # A hold ends exactly once: held -> settled | released | expired. `id` is the request's. `amount` and `currency` are

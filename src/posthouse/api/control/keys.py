@@ -14,10 +14,11 @@ from posthouse.accounts.forms import (
     new_account_of,
     new_key_of,
 )
-from posthouse.accounts.model import Page
+from posthouse.accounts.model import Account, Page
 from posthouse.api.control.parameters import PREFIX, Form, In, Paged
-from posthouse.api.control.records import AccountName, account_id
+from posthouse.api.control.records import AccountName, Under, account_id
 from posthouse.api.control.schemas import ACCOUNT_CHANGES, KEY_CHANGES, NEW_ACCOUNT, NEW_KEY, body
+from posthouse.api.services import Services
 
 router = APIRouter(prefix=PREFIX, tags=["keys"])
 
@@ -29,10 +30,11 @@ def create_key(services: In, form: Form) -> dict[str, Any]:
 
 
 @router.get("/keys")
-def list_keys(services: In, page: Paged, account: AccountName = None) -> dict[str, Any]:
+def list_keys(services: In, page: Paged, account: AccountName = None, under: Under = None) -> dict[str, Any]:
     """Keys, the newest first, revoked ones too."""
-    within = account_id(services.directory, account)
-    listing = services.directory.list_keys(Page(page.limit, page.cursor), within)
+    directory = services.directory
+    within, own = account_id(directory, under), account_id(directory, account)
+    listing = directory.list_keys(Page(page.limit, page.cursor), within, own)
     now = time.time()
     return {"data": [key_to_json(key, now) for key in listing.items], "next": listing.next}
 
@@ -58,23 +60,28 @@ def revoke_key(services: In, key_id: str) -> dict[str, Any]:
 @router.post("/accounts", status_code=201, openapi_extra=body(NEW_ACCOUNT))
 def create_account(services: In, form: Form) -> dict[str, Any]:
     """Makes an owner of keys."""
-    return account_to_json(services.directory.create_account(new_account_of(form)))
+    return _shown(services, services.directory.create_account(new_account_of(form)))
 
 
 @router.get("/accounts")
-def list_accounts(services: In, page: Paged) -> dict[str, Any]:
+def list_accounts(services: In, page: Paged, under: Under = None) -> dict[str, Any]:
     """Accounts, the newest first, disabled ones too."""
-    listing = services.directory.list_accounts(Page(page.limit, page.cursor))
+    within = account_id(services.directory, under)
+    listing = services.directory.list_accounts(Page(page.limit, page.cursor), within)
     return {"data": [account_to_json(account) for account in listing.items], "next": listing.next}
 
 
 @router.get("/accounts/{account}")
 def get_account(services: In, account: str) -> dict[str, Any]:
-    """One account, by its id or its name."""
-    return account_to_json(services.directory.get_account(account))
+    """One account, by its id or its name, with its path from its root and the number of those right below it."""
+    return _shown(services, services.directory.get_account(account))
 
 
 @router.patch("/accounts/{account}", openapi_extra=body(ACCOUNT_CHANGES))
 def update_account(services: In, account: str, form: Form) -> dict[str, Any]:
-    """As for keys; `disabled` stops every key of the account, or lets them work again."""
-    return account_to_json(services.directory.update_account(account, account_changes_of(form)))
+    """As for keys; `disabled` stops every key of the account and of all below it, or lets them work again."""
+    return _shown(services, services.directory.update_account(account, account_changes_of(form)))
+
+
+def _shown(services: Services, account: Account) -> dict[str, Any]:
+    return account_to_json(account, services.directory.place_of(account.id))

@@ -26,6 +26,7 @@ from posthouse.gateway.explain import Sources, explained_to_json, limits_of
 router = APIRouter(prefix=PREFIX, tags=["records"])
 
 AccountName = Annotated[Word | None, Query(description="Id or name of an account.")]
+Under = Annotated[Word | None, Query(description="Id or name of an account: it and all below it.")]
 
 
 def chosen(

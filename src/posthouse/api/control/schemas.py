@@ -3,6 +3,8 @@ say (a test compares the members)."""
 
 from typing import Any, Final
 
+from posthouse.accounts.limits import COUNTS
+from posthouse.accounts.model import ACCOUNT_KINDS, ROLES
 from posthouse.settings import PriceSettings
 
 Schema = dict[str, Any]
@@ -11,8 +13,26 @@ _NAME: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": 128}
 _LIMIT: Final[Schema] = {"type": ["integer", "null"], "minimum": 1}
 _LIMITS: Final[Schema] = {
     "type": ["object", "null"],
-    "description": "Requests and tokens per minute, and requests at once; null is no limit of its own.",
-    "properties": {"rpm": _LIMIT, "tpm": _LIMIT, "concurrency": _LIMIT},
+    "description": "Requests, tokens and images in a minute, an hour, a calendar day; requests at once; what one "
+    "request may use. null is no limit of its own.",
+    "properties": {
+        **dict.fromkeys(COUNTS, _LIMIT),
+        "request_spend": {
+            "type": ["object", "null"],
+            "properties": {"amount": {"type": "string"}, "currency": {"type": "string", "pattern": "^[A-Z]{3}$"}},
+            "required": ["amount", "currency"],
+            "additionalProperties": False,
+        },
+        "models": {
+            "type": ["object", "null"],
+            "description": "Limits of single models, by their names; all of them are replaced.",
+            "additionalProperties": {
+                "type": "object",
+                "properties": dict.fromkeys(COUNTS, _LIMIT),
+                "additionalProperties": False,
+            },
+        },
+    },
     "additionalProperties": False,
 }
 _BUDGET: Final[Schema] = {
@@ -57,6 +77,10 @@ _WISHES: Final[Schema] = {
 }
 
 
+_BOUNDS: Final[Schema] = {"models": _MODELS, "budget": _BUDGET, "limits": _LIMITS}
+_ROLE: Final[Schema] = {"enum": [*ROLES, None], "description": "What it may do on the control plane; null: nothing."}
+
+
 def _object(properties: Schema, *required: str) -> Schema:
     schema: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
     return {**schema, "required": list(required)} if required else schema
@@ -66,19 +90,22 @@ NEW_KEY: Final = _object(
     {
         "name": _NAME,
         "account": {"type": ["string", "null"], "description": "Id or name; the account `default` without it."},
-        "models": _MODELS,
-        "budget": _BUDGET,
-        "limits": _LIMITS,
+        **_BOUNDS,
         "expires_at": _EXPIRES_AT,
+        "role": _ROLE,
         **_WISHES,
     },
     "name",
 )
-KEY_CHANGES: Final = _object(
-    {"name": _NAME, "models": _MODELS, "budget": _BUDGET, "limits": _LIMITS, "expires_at": _EXPIRES_AT, **_WISHES}
-)
-NEW_ACCOUNT: Final = _object({"name": _NAME, "budget": _BUDGET, "limits": _LIMITS}, "name")
-ACCOUNT_CHANGES: Final = _object({"name": _NAME, "budget": _BUDGET, "limits": _LIMITS, "disabled": {"type": "boolean"}})
+KEY_CHANGES: Final = _object({"name": _NAME, **_BOUNDS, "expires_at": _EXPIRES_AT, "role": _ROLE, **_WISHES})
+_ACCOUNT: Final[Schema] = {
+    "name": _NAME,
+    "parent": {"type": ["string", "null"], "description": "Id or name of the account that it is under; null: a root."},
+    "kind": {"enum": list(ACCOUNT_KINDS)},
+    **_BOUNDS,
+}
+NEW_ACCOUNT: Final = _object(_ACCOUNT, "name")
+ACCOUNT_CHANGES: Final = _object({**_ACCOUNT, "disabled": {"type": "boolean"}})
 
 _AMOUNT: Final[Schema] = {"type": "string", "examples": ["0.15"], "description": "A decimal string."}
 _DATE: Final[Schema] = {"type": "string", "format": "date"}
