@@ -33,6 +33,7 @@ from posthouse.api.peers import Peers
 from posthouse.api.server import FrontDoor, keep_time
 from posthouse.api.services import Services
 from posthouse.api.sockets import Sockets
+from posthouse.billing.corrections import CorrectionDesk
 from posthouse.billing.desk import Kept, PriceDesk
 from posthouse.billing.estimate import TokenCounter
 from posthouse.billing.exchange import ExchangeBook
@@ -100,6 +101,8 @@ class Posthouse:
         self.prices = PriceBook(settings.prices)
         self.pricing = Pricing(self.prices, ExchangeBook(settings.rates))
         self.desk = PriceDesk(self.database)
+        self.corrections = CorrectionDesk(self.database)
+        self.ledger: Ledger | None = None
         self._use_prices(self.desk.changed())
         self.door = FrontDoor(
             protocol_options(settings.server), self.directory, self, self.ids, settings.server.cors_origins
@@ -130,7 +133,7 @@ class Posthouse:
         self.router = Router(self.catalog, routing_options(settings.routing), self.telemetry)
         running = Running(self.router, self.prices, self.pricing, self.client, self._offers_of)
         self.configuration = Configuration(self._loaded, self._read, frozenset(self.registry.by_name), running)
-        ledger = await asyncio.to_thread(self._open_ledger)
+        self.ledger = ledger = await asyncio.to_thread(self._open_ledger)
         parts = GatewayParts(
             limiter=Limiter(zone=zone_of(settings.limits.time_zone)),
             ledger=ledger,
@@ -196,7 +199,7 @@ class Posthouse:
             control = self._control
             if control is None:
                 create: Callable[[Services], Application] = pkgutil.resolve_name(CONTROL_PLANE)
-                assert self.router is not None and self.configuration is not None
+                assert self.router is not None and self.configuration is not None and self.ledger is not None
                 control = self._control = create(
                     Services(
                         self.configuration,
@@ -208,6 +211,8 @@ class Posthouse:
                         self.router,
                         self.registry,
                         self.desk,
+                        self.corrections,
+                        self.ledger,
                     )
                 )
             return control
@@ -303,14 +308,17 @@ class Posthouse:
             self.pricing.clear()
 
     async def _follow_directory(self) -> None:
-        """Keys that another process made or revoked, and prices that it set, hold here within a second."""
+        """Keys that another process made or revoked, prices that it set, and what it corrected, hold here within a
+        second."""
+        assert self.ledger is not None
         while True:
             await asyncio.sleep(_REFRESH_SECONDS)
             try:
                 await asyncio.to_thread(self.directory.refresh_if_changed)
                 self._use_prices(await asyncio.to_thread(self.desk.changed))
+                self.ledger.heed(await asyncio.to_thread(self.corrections.after, self.ledger.corrected_to))
             except Exception:  # the top of a task: a database that is away must not end it
-                logger.exception("keys and prices could not be read again")
+                logger.exception("keys, prices and corrections could not be read again")
 
     def _gauges(self) -> None:
         router, journal = self.router, self.journal
