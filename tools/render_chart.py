@@ -47,7 +47,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 # What the schema must refuse, and a word of the complaint.
 REFUSED: dict[str, dict[str, Any]] = {
-    "replicas": {"replicas": 2},
+    "replicas": {"replicas": -1},
     "drainSeconds": {"drainSeconds": "10m"},
     "size": {"persistence": {"size": "big"}},
     "nonsense": {"nonsense": True},

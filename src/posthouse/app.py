@@ -34,6 +34,7 @@ from posthouse.api.peers import Peers
 from posthouse.api.server import FrontDoor, keep_time
 from posthouse.api.services import Services
 from posthouse.api.sockets import Sockets
+from posthouse.billing.corrections import CorrectionDesk
 from posthouse.billing.desk import Kept, PriceDesk
 from posthouse.billing.estimate import TokenCounter
 from posthouse.billing.exchange import ExchangeBook
@@ -45,11 +46,12 @@ from posthouse.core.ids import IdMaker
 from posthouse.gateway.admission import GatewayParts
 from posthouse.gateway.configuration import Configuration, Running, routing_options
 from posthouse.gateway.gate import SharedTaking
+from posthouse.gateway.gauges import show_gauges
 from posthouse.gateway.model import GatewayOptions
 from posthouse.gateway.passage import Ledgers
 from posthouse.gateway.pricing import Pricing
 from posthouse.gateway.raw import RawDoor
-from posthouse.gateway.replica import Replica, gate_gauges
+from posthouse.gateway.replica import Replica
 from posthouse.gateway.service import Gateway
 from posthouse.gateway.subjects import default_limits, house_limits
 from posthouse.limits.calendar import Calendar
@@ -106,6 +108,8 @@ class Posthouse:
         self.prices = PriceBook(settings.prices)
         self.pricing = Pricing(self.prices, ExchangeBook(settings.rates))
         self.desk = PriceDesk(self.database)
+        self.corrections = CorrectionDesk(self.database)
+        self.ledger: Ledger | None = None
         self._use_prices(self.desk.changed())
         self.door = FrontDoor(
             protocol_options(settings.server), self.directory, self, self.ids, settings.server.cors_origins
@@ -144,7 +148,7 @@ class Posthouse:
         zone = zone_of(settings.limits.time_zone)
         limiter = Limiter(zone=zone)
         shared = None
-        ledger = await asyncio.to_thread(self._open_ledger)
+        self.ledger = ledger = await asyncio.to_thread(self._open_ledger)
         if settings.storage.redis_url is not None:
             self.replica = Replica(
                 settings.storage.redis_url.reveal(), self.database, self.journal, limiter, Calendar(zone)
@@ -178,7 +182,7 @@ class Posthouse:
         methods = (b"GET", b"POST", b"PUT", b"PATCH", b"DELETE")
         control = Route("admin", self._admin, authenticated=False)
         self.door.add_prefix("/admin/", dict.fromkeys(methods, control))
-        self._gauges()
+        show_gauges(self.telemetry, self.router, self.journal, self.replica)
 
     async def _offers_of(self, settings: Settings) -> tuple[Offer, ...]:
         assert self.client is not None
@@ -188,8 +192,8 @@ class Posthouse:
         return complete(self._loaded.again(self._environ), self._environ, self.registry)
 
     def _open_ledger(self) -> Ledger:
-        together = self.settings.storage.redis_url is not None
-        self.database.claim(among_others=together)
+        shares = self.settings.storage.redis_url is not None
+        self.database.claim(among_others=shares)
         # What a former life left is part of every balance, and ends of its holds must not meet holds expired before
         # them.
         if not self.journal.wait_applied(_REPLAY_SECONDS):
@@ -197,7 +201,7 @@ class Posthouse:
                 "The records of the last run could not be moved into the database yet: see the log, mend the database, "
                 "and start again. Nothing is lost: they are in the journal of the data folder."
             )
-        owner = self.journal.name if together else None
+        owner = self.journal.name if shares else None
         return Ledger.open(self.database, self.journal, self.settings.billing.unpriced, owner=owner)
 
     # What the door asks
@@ -221,7 +225,7 @@ class Posthouse:
             control = self._control
             if control is None:
                 create: Callable[[Services], Application] = pkgutil.resolve_name(CONTROL_PLANE)
-                assert self.router is not None and self.configuration is not None
+                assert self.router is not None and self.configuration is not None and self.ledger is not None
                 control = self._control = create(
                     Services(
                         self.configuration,
@@ -233,6 +237,8 @@ class Posthouse:
                         self.router,
                         self.registry,
                         self.desk,
+                        self.corrections,
+                        self.ledger,
                     )
                 )
             return control
@@ -331,40 +337,17 @@ class Posthouse:
             self.pricing.clear()
 
     async def _follow_directory(self) -> None:
-        """Keys that another process made or revoked, and prices that it set, hold here within a second."""
+        """Keys that another process made or revoked, prices that it set, and what it corrected, hold here within a
+        second."""
+        assert self.ledger is not None
         while True:
             await asyncio.sleep(_REFRESH_SECONDS)
             try:
                 await asyncio.to_thread(self.directory.refresh_if_changed)
                 self._use_prices(await asyncio.to_thread(self.desk.changed))
+                self.ledger.heed(await asyncio.to_thread(self.corrections.after, self.ledger.corrected_to))
             except Exception:  # the top of a task: a database that is away must not end it
-                logger.exception("keys and prices could not be read again")
-
-    def _gauges(self) -> None:
-        router, journal = self.router, self.journal
-        assert router is not None
-
-        def circuits() -> list[tuple[str, str, float]]:
-            now = asyncio.get_running_loop().time()
-            return [(name, operation, float(cools)) for name, operation, cools in router.circuits(now)]
-
-        self.telemetry.circuits(circuits)
-        gauge = self.telemetry.gauge
-        gauge(
-            "journal_pending_bytes",
-            "Written to the journal, not yet in the database.",
-            lambda: journal.stats().pending_bytes,
-        )
-        gauge(
-            "journal_lag_seconds",
-            "Age of the oldest record not yet in the database.",
-            lambda: journal.stats().lag_seconds,
-        )
-        gauge("journal_rejected_records", "Records that the database refused.", lambda: journal.stats().rejected)
-        gauge("journal_repeated_ends", "Ends of holds that had ended before.", lambda: journal.stats().repeated)
-        gauge("journal_dropped_records", "Records that found no room; never money.", lambda: journal.stats().dropped)
-        for name, help_text, value in gate_gauges(self.replica):
-            gauge(name, help_text, value)
+                logger.exception("keys, prices and corrections could not be read again")
 
 
 def _spare_collector() -> None:

@@ -26,6 +26,7 @@ _WRITTEN = (
     tables.usage_hours,
     tables.usage_days,
     tables.corrections,
+    tables.revisions,
 )
 
 
@@ -127,6 +128,10 @@ class StoredHouse:
         self.journal.waiting = []
         self.journal.apply()
         self.ledger = Ledger.open(self.database, self.journal, self._unpriced, self.clock)
+
+    def rules(self) -> set[str]:
+        """The rules that are broken."""
+        return {problem.rule for problem in verify(self.database, self.clock()).problems}
 
     def assert_sound(self) -> None:
         found = verify(self.database, self.clock())

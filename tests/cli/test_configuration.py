@@ -28,8 +28,24 @@ def test_a_mistake_is_told_with_its_line_and_is_1(shell: Shell, text: str, line:
     assert shell.json("config", "check", code=1)["ok"] is False
 
 
-def test_a_warning_passes(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POSTHOUSE_REDIS_URL", "redis://127.0.0.1:6379/0")
+ROUTED = """
+[[providers]]
+name = "here"
+type = "echo"
+
+[[routes]]
+name = "smart"
+models = ["echo"]
+
+[[prices]]
+model = "smart"
+currency = "USD"
+input = "1"
+"""
+
+
+def test_a_warning_passes(shell: Shell) -> None:
+    shell.config.write_text(ROUTED)
     assert [one["level"] for one in shell.json("config", "check")["problems"]] == ["warning"]
 
 

@@ -149,7 +149,7 @@ def test_a_sound_configuration_has_no_problems(tmp_path: Path) -> None:
         ),
         ("[routing]\nbackoff_base = 9", "error routing.backoff_max: is smaller"),
         ("[storage]\njournal_segment = 200_000_000", "error storage.journal_limit: must hold"),
-        ("[storage]\nredis_url = 'redis://h'", "warning storage.redis_url: is not used yet"),
+        ("[storage]\nredis_url = 'redis://h'", "error storage.redis_url: is for servers that share a PostgreSQL"),
     ],
 )
 def test_settings_that_contradict_each_other_are_found(tmp_path: Path, more: str, problem: str) -> None:

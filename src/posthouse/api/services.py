@@ -3,7 +3,9 @@
 from msgspec import Struct
 
 from posthouse.accounts.service import Directory
+from posthouse.billing.corrections import CorrectionDesk
 from posthouse.billing.desk import PriceDesk
+from posthouse.billing.ledger import Ledger
 from posthouse.billing.prices import PriceBook
 from posthouse.gateway.configuration import Configuration
 from posthouse.gateway.pricing import Pricing
@@ -14,8 +16,8 @@ from posthouse.storage.journal import Journal
 
 
 class Services(Struct, frozen=True, eq=False):
-    """All of one running house. Calls on `database`, verbs of `directory` and `desk`, and `journal.wait_applied` block:
-    use threads."""
+    """All of one running house. Calls on `database`, verbs of `directory`, `desk` and `corrections`, and
+    `journal.wait_applied` block: use threads. `ledger` belongs to the loop."""
 
     configuration: Configuration
     database: Database
@@ -26,3 +28,5 @@ class Services(Struct, frozen=True, eq=False):
     router: Router
     registry: Registry
     desk: PriceDesk
+    corrections: CorrectionDesk
+    ledger: Ledger

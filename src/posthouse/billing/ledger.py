@@ -8,12 +8,13 @@ Above: gateway. Below: the journal (`Appends`) and the balances. Not for several
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct
 
 from posthouse.billing.balances import Balances, Day, Purse, day_of
+from posthouse.billing.corrections import Correction, newest
 from posthouse.billing.model import TRANSITIONS, HoldEnded, HoldEvent, HoldState, Price, Settlement, UnpricedPolicy
 from posthouse.billing.recovery import expire_open
 from posthouse.core.caller import Caller, Subject
@@ -116,6 +117,7 @@ class Ledger:
         self._owner = owner
         self._day = day_of(int(clock() * 1000))
         self.counts = Counts()
+        self.corrected_to = 0  # the number of the last correction that the balances know of
 
     @classmethod
     def open(
@@ -131,11 +133,21 @@ class Ledger:
         now_ms = int(clock() * 1000)
         expired = expire_open(database, now_ms, owner)
         balances = Balances()
-        with database.read() as connection:
+        with database.snapshot() as connection:
             balances.load(connection, now_ms)
+            corrected_to = newest(connection)
         ledger = cls(journal, balances, clock, unpriced, owner)
+        ledger.corrected_to = corrected_to
         ledger.counts.recovered = expired
         return ledger
+
+    def heed(self, made: Iterable[Correction]) -> None:
+        """Counts corrections as spent, each once and in the order of their numbers."""
+        for one in made:
+            if one.number > self.corrected_to:
+                self.corrected_to = one.number
+                for subject_id in one.subjects:
+                    self._balances.purse(subject_id, one.currency).add(day_of(one.created_at).number, one.amount)
 
     def follow(self, clock: Callable[[], float]) -> None:
         """From here on time is what `clock` says, in seconds since the epoch: that of all replicas."""

@@ -4,7 +4,7 @@ Any span comes out exactly, and a month costs thirty days of sums however many r
 the roll-ups; at the edges they are read beside the records.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
@@ -81,17 +81,43 @@ def _cut(start: int | None, end: int | None, sizes: Sequence[int]) -> list[Piece
     return found
 
 
-def rolled(scope: Scope) -> Subquery:
-    """One row or several for each place of ROLLED_BY and each `hour` (or `day`), with ROLLED_UP; sum them up."""
-    parts: list[Select[Any]] = []
+def parts(scope: Scope) -> list[Subquery]:
+    """What is to be added up: each has one row or several for each place of ROLLED_BY, with its `hour`, `day` and
+    ROLLED_UP. Add up each by itself and then the sums: a union of them all takes three times as long."""
+    found: list[Select[Any]] = []
     for piece in pieces(scope.span, scope.hourly):
         if piece.size == 1:
-            parts += [_records(scope, piece), _corrections(scope, piece)]
+            found += [_records(scope, piece), _corrections(scope, piece)]
         else:
-            parts.append(_units(scope, piece))
-    if not parts:
-        parts = [_units(scope, Piece(HOUR_MS, 1, 0))]
-    return (parts[0] if len(parts) == 1 else union_all(*parts)).subquery("rolled")
+            found.append(_units(scope, piece))
+    if not found:
+        found = [_units(scope, Piece(HOUR_MS, 1, 0))]
+    return [part.subquery() for part in found]
+
+
+def summed(
+    scope: Scope, by: Callable[[Subquery], dict[str, ColumnElement[Any]]], sums: Mapping[str, tuple[str, ...]]
+) -> Subquery:
+    """The sums over a scope for each place that `by` names of a part. A sum is one of several columns of ROLLED_UP."""
+    grouped = []
+    for part in parts(scope):
+        named = by(part)
+        added = [func.sum(_added(part, names)).label(name) for name, names in sums.items()]
+        grouped.append(select(*(one.label(name) for name, one in named.items()), *added).group_by(*named.values()))
+    if len(grouped) == 1:
+        return grouped[0].subquery("summed")
+    every = union_all(*grouped).subquery()
+    names = [name for name in every.c.keys() if name not in sums]
+    again = [func.sum(every.c[name]).label(name) for name in sums]
+    places = [every.c[name] for name in names]
+    return select(*places, *again).group_by(*places).subquery("summed")
+
+
+def _added(part: Subquery, names: tuple[str, ...]) -> ColumnElement[Any]:
+    total: ColumnElement[Any] = part.c[names[0]]
+    for name in names[1:]:
+        total = total + part.c[name]
+    return total
 
 
 def id_range(column: ColumnElement[str], start_ms: int | None, end_ms: int | None) -> list[ColumnElement[bool]]:
@@ -125,7 +151,6 @@ def _records(scope: Scope, piece: Piece) -> Select[Any]:
     sums = [given.get(name, c[name] if name in c else literal(0)).label(name) for name in ROLLED_UP]
     return _single(requests, [func.coalesce(c[name], "").label(name) for name in ROLLED_BY], sums).where(
         *_bounds(c.created_at, piece.start, piece.end),
-        *id_range(c.id, piece.start, piece.end),
         *_owned(requests, scope),
     )
 

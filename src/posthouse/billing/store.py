@@ -10,18 +10,21 @@ from itertools import groupby
 from typing import Any, Final, Literal, TypeVar
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Connection, Row, Subquery, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Subquery, case, literal_column, select
 
-from posthouse.billing.span import Scope, Span, id_range, rolled
+from posthouse.billing.span import Scope, Span, id_range, summed
 from posthouse.core.errors import InvalidRequest
 from posthouse.core.usage import UsageSource
+from posthouse.storage.rollups import HOUR_MS
 from posthouse.storage.rows import RequestRow
-from posthouse.storage.tables import entries, holds, requests
+from posthouse.storage.tables import RARE_MODEL, RARE_STATUS, entries, holds, requests, usage_hours
 
 GroupBy = Literal["key", "model", "hour", "day", "provider", "deployment", "account"]
 UNITS: Final = ("images", "audio_ms", "characters", "searches", "web_searches", "file_searches", "sessions")
 GROUPS: Final[tuple[GroupBy, ...]] = ("key", "model", "hour", "day", "provider", "deployment", "account")
 MAX_PAGE: Final = 1000
+HTTP_OK: Final = 200
+_MORE_HOURS: Final = 3  # one says whether there is a next page; those at the edges of a span may have nothing inside it
 T = TypeVar("T")
 
 # What is summed for each group, by the name in UsageRow. `input_tokens` is all input, as `Usage.total_input` has it.
@@ -143,57 +146,72 @@ def usage(
     A page holds whole groups: `limit` of them, whatever the number of their currencies. Corrections are a model and a
     provider of that name.
     """
-    parts = rolled(Scope(span, hourly=group_by == "hour"))
-    groups: dict[GroupBy, ColumnElement[Any]] = {
-        "key": parts.c.key_id,
-        "model": case((parts.c.model == "", UNKNOWN_MODEL), else_=parts.c.model),
-        "hour": parts.c.hour,
-        "day": parts.c.day,
-        "provider": parts.c.provider,
-        "deployment": parts.c.deployment,
-        "account": parts.c.account_id,
+    if group_by == "hour":
+        span = _first_hours(connection, span, page)
+    groups: dict[GroupBy, Callable[[Subquery], ColumnElement[Any]]] = {
+        "key": lambda part: part.c.key_id,
+        "model": lambda part: case((part.c.model == "", UNKNOWN_MODEL), else_=part.c.model),
+        "hour": lambda part: part.c.hour,
+        "day": lambda part: part.c.day,
+        "provider": lambda part: part.c.provider,
+        "deployment": lambda part: part.c.deployment,
+        "account": lambda part: part.c.account_id,
     }
-    group = groups[group_by]
-    query = (
-        select(
-            group.label("name"),
-            parts.c.currency,
-            parts.c.usage_source,
-            *(func.sum(_added(parts, names)).label(label) for label, names in _SUMS.items()),
-        )
-        .group_by(group, parts.c.currency, parts.c.usage_source)
-        .order_by(group)
-    )
+
+    def by(part: Subquery) -> dict[str, ColumnElement[Any]]:
+        return {"name": groups[group_by](part), "currency": part.c.currency, "usage_source": part.c.usage_source}
+
+    found = summed(Scope(span, hourly=group_by == "hour"), by, _SUMS)
+    query = select(found).order_by(found.c.name)
     if page.cursor is not None:
-        query = query.where(group > _cursor_of(group_by, page.cursor))
+        query = query.where(found.c.name > _cursor_of(group_by, page.cursor))
     return _usage_page(connection.execute(query), group_by, page.size)
 
 
-def _added(parts: Subquery, names: tuple[str, ...]) -> ColumnElement[Any]:
-    total: ColumnElement[Any] = parts.c[names[0]]
-    for name in names[1:]:
-        total = total + parts.c[name]
-    return total
+def _first_hours(connection: Connection, span: Span, page: Page) -> Span:
+    """The part of a span that a page of hours can be about: a month of a busy house has 300,000 rows of them."""
+    hour = usage_hours.c.hour
+    query = select(hour).distinct().order_by(hour).limit(page.size + _MORE_HOURS)
+    if span.start_ms is not None:
+        query = query.where(hour >= span.start_ms // HOUR_MS)
+    if page.cursor is not None:
+        query = query.where(hour > _cursor_of("hour", page.cursor))
+    hours = connection.execute(query).scalars().all()
+    if not hours:
+        return span
+    start, end = hours[0] * HOUR_MS, (hours[-1] + 1) * HOUR_MS
+    return Span(
+        start if span.start_ms is None else max(start, span.start_ms),
+        end if span.end_ms is None else min(end, span.end_ms),
+    )
 
 
 def list_requests(
     connection: Connection, chosen: RequestFilter = ALL_REQUESTS, page: Page = FIRST_PAGE
 ) -> tuple[list[RequestRow], str | None]:
     """Records, newest first, and the next cursor or None."""
-    query = select(requests).where(*_within(chosen.span)).order_by(requests.c.id.desc()).limit(page.size + 1)
-    for column, value in (
-        (requests.c.key_id, chosen.key_id),
-        (requests.c.account_id, chosen.account_id),
-        (requests.c.status, chosen.status),
-    ):
+    conditions: list[ColumnElement[bool]] = _within(chosen.span)
+    for column, value in ((requests.c.key_id, chosen.key_id), (requests.c.account_id, chosen.account_id)):
         if value is not None:
-            query = query.where(column == value)
-    if chosen.model is not None:
-        query = query.where(or_(requests.c.model == chosen.model, requests.c.model_asked == chosen.model))
+            conditions.append(column == value)
+    if chosen.status is not None:
+        conditions.append(requests.c.status == chosen.status)
+        if chosen.status != HTTP_OK:
+            conditions.append(literal_column(RARE_STATUS))  # as the index says it, or it is not taken
     if page.cursor is not None:
-        query = query.where(requests.c.id < page.cursor)
+        conditions.append(requests.c.id < page.cursor)
+    query = select(requests).where(*conditions)
+    if chosen.model is not None:
+        # Each name has an index of its own, in the order of the ids; asked for both at once, PostgreSQL sorts them all.
+        answered = (requests.c.model == chosen.model) & literal_column(RARE_MODEL)
+        found: set[str] = set()
+        for named in (requests.c.model_asked == chosen.model, answered):
+            ids = select(requests.c.id).where(named, *conditions).order_by(requests.c.id.desc()).limit(page.size + 1)
+            found.update(connection.execute(ids).scalars())
+        query = select(requests).where(requests.c.id.in_(sorted(found)[-page.size - 1 :]))
+    query = query.order_by(requests.c.id.desc()).limit(page.size + 1)
     rows = [_request_row(row) for row in connection.execute(query)]
-    return _cut(rows, page.size, lambda row: row.id)
+    return cut(rows, page.size, lambda row: row.id)
 
 
 def request_detail(connection: Connection, request_id: str) -> RequestDetail | None:
@@ -224,14 +242,14 @@ def list_entries(
         before = (entries.c.hold_id < hold_id) | ((entries.c.hold_id == hold_id) & (entries.c.leg < int(leg)))
         query = query.where(entries.c.hold_id <= hold_id, before)  # the first half finds the place in the key
     rows = [EntryRow(**row._mapping) for row in connection.execute(query)]
-    return _cut(rows, page.size, lambda row: f"{row.hold_id}.{row.leg}")
+    return cut(rows, page.size, lambda row: f"{row.hold_id}.{row.leg}")
 
 
 def _request_row(row: Row[Any]) -> RequestRow:
     return RequestRow(**row._mapping)
 
 
-def _cut(rows: list[T], size: int, cursor: Callable[[T], str]) -> tuple[list[T], str | None]:
+def cut(rows: list[T], size: int, cursor: Callable[[T], str]) -> tuple[list[T], str | None]:
     """A page of one row more than it shows knows whether there is a next one."""
     if len(rows) <= size:
         return rows, None

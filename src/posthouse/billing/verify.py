@@ -40,10 +40,8 @@ class Check(Struct, frozen=True):
 def verify(database: Database, now: float, max_hold_seconds: float = MAX_HOLD_SECONDS) -> Verification:
     """Checks everything. `now` in seconds since the epoch. Call it in a thread; Unavailable where nothing answers."""
     problems: list[Problem] = []
-    with database.read() as connection:
-        if database.kind == "postgresql":  # SQLite reads from one snapshot anyway
-            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        for check in (*_sums(), *_ends(int((now - max_hold_seconds) * 1000)), *_records()):
+    with database.snapshot() as connection:
+        for check in (*_sums(), *_ends(int((now - max_hold_seconds) * 1000)), *_records(), _corrected()):
             rows = connection.execute(check.query.limit(MAX_PROBLEMS + 1))
             problems += [Problem(check.rule, str(row[0]), check.detail.format(*row)) for row in rows]
         problems += islice(_fold_problems(connection), MAX_PROBLEMS + 1)
@@ -162,6 +160,31 @@ def _records() -> tuple[Check, ...]:
             "a count of the record is negative, or there is one though nobody has counted (counted by {1})",
             select(requests.c.id, requests.c.usage_source).where(or_(*(count < 0 for count in _COUNTS), uncounted)),
         ),
+    )
+
+
+def _corrected() -> Check:
+    """LEDGER-10: a correction has entries of its amount, for its account."""
+    wrong = or_(
+        _debit.c.hold_id.is_(None),
+        _debit.c.amount != corrections.c.amount,
+        _debit.c.currency != corrections.c.currency,
+        _debit.c.ledger_account != "account:" + corrections.c.account_id,
+    )
+    to_debit = (_debit.c.hold_id == corrections.c.id) & (_debit.c.leg == 0)
+    return Check(
+        "LEDGER-10",
+        "a correction of {1} nano-units {2}, but the entries say {3} {4} for {5}",
+        select(
+            corrections.c.id,
+            corrections.c.amount,
+            corrections.c.currency,
+            _debit.c.amount,
+            _debit.c.currency,
+            _debit.c.ledger_account,
+        )
+        .select_from(corrections.outerjoin(_debit, to_debit))
+        .where(wrong),
     )
 
 

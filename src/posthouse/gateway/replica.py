@@ -128,17 +128,3 @@ class Replica:
         for root, purse in self._shared.touched():
             await self._shared.judge(root, purse)
         await asyncio.to_thread(expire_of, self._database, int(self.now() * 1000))
-
-
-def gate_gauges(replica: Replica | None) -> list[tuple[str, str, Callable[[], float]]]:
-    """What `/metrics` shows of the shared gate; all zero for a server that stands alone."""
-
-    def shown(value: Callable[[Replica], float]) -> Callable[[], float]:
-        return lambda: 0.0 if replica is None else float(value(replica))
-
-    return [
-        ("redis_lost", "1 while Redis is configured and does not answer.", shown(lambda one: not one.up)),
-        ("gate_alone_requests", "Admitted without Redis.", shown(lambda one: one.gate.counts.alone)),
-        ("gate_closed_requests", "Refused since a budget was closed.", shown(lambda one: one.gate.counts.closed)),
-        ("gate_untold_ends", "Ends of requests that Redis has not confirmed.", shown(lambda one: one.gate.untold)),
-    ]

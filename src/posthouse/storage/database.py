@@ -75,6 +75,14 @@ class Database:
             yield connection
 
     @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """The same, where all queries see one state of the database."""
+        with self.read() as connection:
+            if self.kind == "postgresql":  # SQLite reads from one snapshot anyway
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield connection
+
+    @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that commits at the end of the block. On SQLite it takes the write lock at once (5 s at most),
         so that what was read inside it still holds when it writes."""

@@ -19,6 +19,13 @@ def bump(connection: Connection, name: str) -> None:
     connection.execute(_BUMP, {"name": name})
 
 
+def bumped(connection: Connection, name: str) -> int:
+    """The same, and gives the new number: no other transaction ever has it."""
+    bump(connection, name)
+    number: int = connection.execute(select(revisions.c.value).where(revisions.c.name == name)).scalar_one()
+    return number
+
+
 def read(connection: Connection) -> dict[str, int]:
     """All counters; a room that never changed is absent."""
     return {row.name: row.value for row in connection.execute(select(revisions.c.name, revisions.c.value))}

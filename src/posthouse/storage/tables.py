@@ -162,6 +162,7 @@ entries = Table(
     Column("usage_source", Text),
     Column("created_at", BigInteger, nullable=False),
     CheckConstraint("leg in (0, 1)", name="leg"),
+    Index("ix_entries_ledger_account", "ledger_account", "hold_id", "leg"),
     sqlite_with_rowid=False,
 )
 
@@ -223,8 +224,19 @@ requests = Table(
     Column("exchange_rate", Text),
     Index("ix_requests_account_id", "account_id", "id"),
     Index("ix_requests_key_id", "key_id", "id"),
+    Index("ix_requests_model_asked", "model_asked", "id"),
+    Index("ix_requests_created_at", "created_at"),
     sqlite_with_rowid=False,
 )
+
+# What is rare: a model that answered under another name, and any status but 200. In plain SQL as above.
+RARE_MODEL: Final = "model <> model_asked"
+RARE_STATUS: Final = "status <> 200"
+for _sql in (
+    f"CREATE INDEX ix_requests_model ON requests (model, id) WHERE {RARE_MODEL}",
+    f"CREATE INDEX ix_requests_status ON requests (status, id) WHERE {RARE_STATUS}",
+):
+    event.listen(requests, "after_create", DDL(_sql))  # type: ignore[no-untyped-call]
 
 # Every price that was ever billed with, by an id that is made of its content.
 price_snapshots = Table(

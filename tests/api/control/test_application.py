@@ -25,7 +25,7 @@ class BrokenPricing(Pricing):
 def services(scene: Scene) -> Services:
     house = scene.house.house
     router, configuration = house.router, house.configuration
-    assert isinstance(router, Router) and configuration is not None
+    assert isinstance(router, Router) and configuration is not None and house.ledger is not None
     return Services(
         configuration,
         house.database,
@@ -36,6 +36,8 @@ def services(scene: Scene) -> Services:
         router,
         house.registry,
         house.desk,
+        house.corrections,
+        house.ledger,
     )
 
 

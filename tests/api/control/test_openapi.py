@@ -48,6 +48,7 @@ def test_every_body_is_described(scene: Scene) -> None:
         ("PATCH", "/admin/api/keys/{key_id}"),
         ("POST", "/admin/api/accounts"),
         ("PATCH", "/admin/api/accounts/{account}"),
+        ("POST", "/admin/api/accounts/{account}/corrections"),
         ("POST", "/admin/api/prices"),
         ("POST", "/admin/api/prices/update"),
     }

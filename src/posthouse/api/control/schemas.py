@@ -129,6 +129,17 @@ _OWN: Final[dict[str, Schema]] = {
     "zone": {"type": "string", "examples": ["UTC", "+08:00", "Asia/Shanghai"]},
 }
 NEW_PRICE: Final = _object({name: _OWN.get(name, _AMOUNT) for name in PriceSettings.__struct_fields__}, "model")
+NEW_CORRECTION: Final = _object(
+    {
+        "key": {"type": ["string", "null"], "description": "Id of a key of the account that it is about, too."},
+        "amount": {"type": "string", "examples": ["-5.00"], "description": "What is owed more; less where negative."},
+        "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
+        "reason": {"type": "string", "minLength": 1, "maxLength": 1000},
+        "author": {"type": "string", "minLength": 1, "maxLength": 128},
+        "idempotency_key": {"type": "string", "minLength": 1, "maxLength": 255},
+    },
+    *("amount", "currency", "reason", "author", "idempotency_key"),
+)
 SEED: Final[Schema] = {
     "type": "object",
     "description": "A seed (with these members), LiteLLM's table, or models.dev's catalog.",

@@ -1,4 +1,4 @@
-"""Roll-ups of usage by hour and by day, corrections, and indexes for records of one key or account."""
+"""Roll-ups of usage by hour and by day, corrections, and indexes over records and entries."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,8 +16,13 @@ _SUMS = ("requests", "failed", "priced", "unpriced", "cost", *_COUNTS)
 
 
 def upgrade() -> None:
+    op.create_index("ix_entries_ledger_account", "entries", ["ledger_account", "hold_id", "leg"], unique=False)
     op.create_index("ix_requests_account_id", "requests", ["account_id", "id"], unique=False)
     op.create_index("ix_requests_key_id", "requests", ["key_id", "id"], unique=False)
+    op.create_index("ix_requests_model_asked", "requests", ["model_asked", "id"], unique=False)
+    op.create_index("ix_requests_created_at", "requests", ["created_at"], unique=False)
+    op.execute("CREATE INDEX ix_requests_model ON requests (model, id) WHERE model <> model_asked")
+    op.execute("CREATE INDEX ix_requests_status ON requests (status, id) WHERE status <> 200")
     _rolled("usage_hours", "hour")
     _rolled("usage_days", "day")
     op.create_table(
