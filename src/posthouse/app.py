@@ -22,6 +22,7 @@ from posthouse.accounts.service import Directory
 from posthouse.api.anthropic import AnthropicFace
 from posthouse.api.asgi import Application, Bridge
 from posthouse.api.asking import Asker
+from posthouse.api.dashboard import Dashboard
 from posthouse.api.exchange import Exchange, Route
 from posthouse.api.gemini import GeminiFace
 from posthouse.api.listening import HouseServer, make_server, protocol_options
@@ -154,6 +155,7 @@ class Posthouse:
         Sockets(self.door).mount()
         PassingFace(self.door, self.raw).mount()
         ModelLists(self.door, self.catalog).mount()
+        Dashboard(self.door, self.database, self.journal, ledger).mount()
         Pages(self.door, self.catalog, self.telemetry, self.not_ready).mount()
         methods = (b"GET", b"POST", b"PUT", b"PATCH", b"DELETE")
         control = Route("admin", self._admin, authenticated=False)
