@@ -31,6 +31,7 @@ from posthouse.api.openai import OpenAIFace
 from posthouse.api.pages import Pages
 from posthouse.api.passing import PassingFace
 from posthouse.api.peers import Peers
+from posthouse.api.repeats import Repeats, make_repeats
 from posthouse.api.server import FrontDoor, keep_time
 from posthouse.api.services import Services
 from posthouse.api.sockets import Sockets
@@ -111,6 +112,7 @@ class Posthouse:
         self.catalog: Catalog | None = None
         self.gateway: Gateway | None = None
         self.raw: RawDoor | None = None
+        self.repeats: Repeats | None = None
         self.router: Router | None = None
         self.configuration: Configuration | None = None
         self.server: HouseServer | None = None
@@ -149,6 +151,9 @@ class Posthouse:
         options = GatewayOptions(default_output=settings.billing.default_output_tokens)
         self.gateway = Gateway(parts, options)
         self.raw = RawDoor(parts, options)
+        self.door.once = self.repeats = make_repeats(
+            settings.idempotency, self.database, self.ids.make("life"), self.gateway.count_repeat, self.door.common_head
+        )
         asker = Asker(self.door, self.gateway)
         for face in (OpenAIFace, AnthropicFace, GeminiFace):
             face(self.door, asker).mount()
@@ -236,6 +241,8 @@ class Posthouse:
             asyncio.create_task(self._follow_directory()),
             asyncio.create_task(self._announce(server, started)),
         ]
+        if self.repeats is not None:
+            tasks.append(asyncio.create_task(self.repeats.run()))
         try:
             await server.serve(sockets)
         finally:
@@ -267,7 +274,7 @@ class Posthouse:
 
     async def close(self) -> None:
         """Everything written, everything closed."""
-        for door in (self.gateway, self.raw):
+        for door in (self.gateway, self.raw, self.repeats):
             if door is not None:
                 await door.closing(self.settings.server.drain_timeout)
         if self.client is not None:
