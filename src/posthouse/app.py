@@ -23,6 +23,7 @@ from posthouse.accounts.service import Directory
 from posthouse.api.anthropic import AnthropicFace
 from posthouse.api.asgi import Application, Bridge
 from posthouse.api.asking import Asker
+from posthouse.api.dashboard import Dashboard
 from posthouse.api.exchange import Exchange, Route
 from posthouse.api.gemini import GeminiFace
 from posthouse.api.listening import HouseServer, make_server, protocol_options
@@ -31,6 +32,7 @@ from posthouse.api.openai import OpenAIFace
 from posthouse.api.pages import Pages
 from posthouse.api.passing import PassingFace
 from posthouse.api.peers import Peers
+from posthouse.api.repeats import Repeats, make_repeats
 from posthouse.api.server import FrontDoor, keep_time
 from posthouse.api.services import Services
 from posthouse.api.sockets import Sockets
@@ -117,6 +119,7 @@ class Posthouse:
         self.catalog: Catalog | None = None
         self.gateway: Gateway | None = None
         self.raw: RawDoor | None = None
+        self.repeats: Repeats | None = None
         self.router: Router | None = None
         self.configuration: Configuration | None = None
         self.replica: Replica | None = None
@@ -172,12 +175,16 @@ class Posthouse:
         options = GatewayOptions(default_output=settings.billing.default_output_tokens)
         self.gateway = Gateway(parts, options)
         self.raw = RawDoor(parts, options)
+        self.door.once = self.repeats = make_repeats(
+            settings.idempotency, self.database, self.ids.make("life"), self.gateway.count_repeat, self.door.common_head
+        )
         asker = Asker(self.door, self.gateway)
         for face in (OpenAIFace, AnthropicFace, GeminiFace):
             face(self.door, asker).mount()
         Sockets(self.door).mount()
         PassingFace(self.door, self.raw).mount()
         ModelLists(self.door, self.catalog).mount()
+        Dashboard(self.door, self.database, self.journal, ledger).mount()
         Pages(self.door, self.catalog, self.telemetry, self.not_ready).mount()
         methods = (b"GET", b"POST", b"PUT", b"PATCH", b"DELETE")
         control = Route("admin", self._admin, authenticated=False)
@@ -260,6 +267,8 @@ class Posthouse:
             asyncio.create_task(self._follow_directory()),
             asyncio.create_task(self._announce(server, started)),
         ]
+        if self.repeats is not None:
+            tasks.append(asyncio.create_task(self.repeats.run()))
         try:
             await server.serve(sockets)
         finally:
@@ -291,7 +300,7 @@ class Posthouse:
 
     async def close(self) -> None:
         """Everything written, everything closed."""
-        for door in (self.gateway, self.raw):
+        for door in (self.gateway, self.raw, self.repeats):
             if door is not None:
                 await door.closing(self.settings.server.drain_timeout)
         if self.client is not None:

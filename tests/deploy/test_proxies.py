@@ -13,7 +13,7 @@ from tests.deploy.known import DEPLOY, LONGEST
 from tests.deploy.proxies import Name, Proxy, check, free_ports, standing, written
 from tests.e2e.answers import USAGE, asked, chunk, held, streams
 from tests.e2e.form_routes import File, form, head_of
-from tests.e2e.house import ADMIN_KEY, Place, place
+from tests.e2e.house import ADMIN_KEY, Place, place, running
 from tests.e2e.upstream import Visit
 from tests.e2e.wire import WAIT, Wire, request
 from tests.upstream.certificates import Authority
@@ -134,6 +134,27 @@ def test_metrics_and_the_control_plane_stay_inside(proxy: Proxy) -> None:
         assert status(path, "127.0.0.1") == 200
         assert status(path, "127.0.0.2") in (403, 404)
     assert status("/v1/models", "127.0.0.2") == 200
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_limits_of_addresses_see_the_client_and_not_what_it_says(
+    name: Name, tmp_path: Path, authority: Authority
+) -> None:
+    config = '[server]\ntrusted_proxies = ["127.0.0.1"]\n[limits]\naddress = { rpm = 2 }\n'
+
+    def status(port: int, source: str, forwarded: str = "") -> int:
+        extra = f"connection: close\r\nx-forwarded-for: {forwarded}\r\n" if forwarded else "connection: close\r\n"
+        with socket.create_connection(("127.0.0.1", port), WAIT, (source, 0)) as client:
+            client.sendall(request(CHAT, asked("echo"), ADMIN_KEY, extra=extra))
+            return int(client.recv(64).split(b" ")[1])
+
+    with (
+        running(tmp_path, config) as house,
+        standing(name, tmp_path, authority.bundle.parent, house.port) as proxy,
+    ):
+        assert [status(proxy.port, "127.0.0.2") for _ in range(3)] == [200, 200, 429]
+        assert status(proxy.port, "127.0.0.2", "198.51.100.1") == 429
+        assert status(proxy.port, "127.0.0.3") == 200
 
 
 def test_tls_ends_at_the_proxy(proxy: Proxy, authority: Authority) -> None:

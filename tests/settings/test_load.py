@@ -71,6 +71,7 @@ def test_an_empty_variable_counts_as_not_set(house: House) -> None:
 def test_every_key_of_a_section_can_be_set_by_its_variable(house: House) -> None:
     texts = {"storage.database_url": "postgresql://h/db", "storage.redis_url": "redis://h"}
     texts |= {"admin.key": ADMIN_KEY, "billing.unpriced": "refuse", "log.format": "text", "log.level": "debug"}
+    texts |= {"idempotency.max_answer": "2048", "idempotency.max_account": "4096"}
     texts |= {"log.requests": "false", "routing.discover": "false", "server.host": "h", "server.cors_origins": "a,b"}
     texts |= {"server.trusted_proxies": "10.0.0.0/8", "limits.request_spend": "0.50", "limits.request_currency": "USD"}
     texts |= {"limits.models": '[{"name": "m", "rpm": 5}]', "limits.address": '{"rpm": 5}'}

@@ -143,6 +143,24 @@ def test_a_target_that_goes_away_is_told_and_nothing_is_left(
     killer.close()
 
 
+def test_a_commit_without_an_answer_is_told_as_what_it_is(source: Database, target: Database) -> None:
+    filled = fill(source)
+    target.upgrade()
+    with target.write() as connection:
+        connection.exec_driver_sql(
+            "CREATE FUNCTION gone() RETURNS trigger LANGUAGE plpgsql AS"
+            " 'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END'"
+        )
+        connection.exec_driver_sql(  # runs at the commit
+            "CREATE CONSTRAINT TRIGGER gone AFTER INSERT ON meta DEFERRABLE INITIALLY DEFERRED"
+            " FOR EACH ROW EXECUTE FUNCTION gone()"
+        )
+    with pytest.raises(ConfigError, match="the answer to the commit is missing"):
+        move(source, target, silent)
+    assert not any(dump(target).values())
+    assert dump(source) == filled
+
+
 def test_a_row_that_postgresql_refuses_is_told_with_its_table(source: Database, target: Database) -> None:
     with source.write() as connection:
         connection.exec_driver_sql("INSERT INTO revisions VALUES ('keys', 'many')")  # SQLite takes any kind anywhere

@@ -31,7 +31,8 @@ class AnthropicFace:
         self._asker = asker
 
     def mount(self) -> None:
-        messages, count = Route("messages", self.messages), Route("messages.count_tokens", self.count_tokens)
+        messages = Route("messages", self.messages, once=True)
+        count = Route("messages.count_tokens", self.count_tokens)
         for base in BASES:
             self._door.add(f"{base}/messages", {b"POST": messages})
             self._door.add(f"{base}/messages/count_tokens", {b"POST": count})

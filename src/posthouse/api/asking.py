@@ -113,6 +113,7 @@ class Asker:
                     await exchange.drained()
         except PosthouseError as error:
             # The gateway has settled already; all that is left is to say that this stream is not whole.
+            exchange.refusal = error
             if answer.kind:
                 exchange.cut()
                 return

@@ -90,6 +90,7 @@ class Completions:
         except PosthouseError as error:
             if not exchange.started:
                 raise
+            exchange.refusal = error
             exchange.end(b"data: " + encode_error(error) + b"\n\n")
             return
         exchange.end(numbering.end())

@@ -56,7 +56,8 @@ class Wire(Protocol):
 
 
 class Exchange:
-    """`headers` has lower-case names; of a repeated header the last value stands. Times are the loop's."""
+    """`headers` has lower-case names; of a repeated header the last value stands. Times are the loop's. `refusal`
+    is why it was not admitted, or the error that its answer ended with."""
 
     __slots__ = (
         "accepted",
@@ -205,9 +206,11 @@ Handler = Callable[[Exchange], Awaitable[None]]
 
 class Route(Struct, frozen=True):
     """What answers a method on a path. `authenticated` routes want a key; `name` is what metrics and logs call it.
-    `streams_body`: the handler is called when the head is in, and reads the body itself."""
+    `streams_body`: the handler is called when the head is in, and reads the body itself. `once`: an `Idempotency-Key`
+    is heeded."""
 
     name: str
     handler: Handler
     authenticated: bool = True
     streams_body: bool = False
+    once: bool = False

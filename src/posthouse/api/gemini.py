@@ -36,7 +36,7 @@ class GeminiFace:
         }
 
     def mount(self) -> None:
-        route = Route("generate_content", self.verb)
+        route = Route("generate_content", self.verb, once=True)
         for base in BASES:
             self._door.add_prefix(f"{base}/models/", {b"POST": route})
             self._door.take_key_from_query(f"{base}/models")

@@ -62,22 +62,23 @@ class OpenAIFace:
 
     def mount(self) -> None:
         for verb in VERBS:
-            route = Route(verb.name, self._handler(verb.decode))
+            route = Route(verb.name, self._handler(verb.decode), once=True)
             for base in BASES:
                 self._door.add(base + verb.path, {b"POST": route})
         for path, (operation, handler) in self._media.routes.items():
             for base in BASES:
-                self._door.add(base + path, {b"POST": Route(operation, handler)})
+                self._door.add(base + path, {b"POST": Route(operation, handler, once=True)})
         for path, (operation, form) in self._forms.routes.items():
+            uploading = Route(operation, _unnamed(form), streams_body=True, once=True)
             for base in BASES:
-                self._door.add(base + path, {b"POST": Route(operation, _unnamed(form), streams_body=True)})
-        completions = Route("completions", self._completions.complete)
+                self._door.add(base + path, {b"POST": uploading})
+        completions = Route("completions", self._completions.complete, once=True)
         tokens = Route("responses.input_tokens", self.input_tokens)
         for base in BASES:
             self._door.add(f"{base}/completions", {b"POST": completions})
             self._door.add(f"{base}/responses/input_tokens", {b"POST": tokens})
         for naming in _NAMING:
-            self._door.add_prefix(naming, {b"POST": Route("named", self.named, streams_body=True)})
+            self._door.add_prefix(naming, {b"POST": Route("named", self.named, streams_body=True, once=True)})
 
     def _handler(self, decode: Decode) -> Handler:
         ask = self._asker.ask

@@ -44,7 +44,8 @@ _EXPOSE: Final = (
     b"access-control-expose-headers: x-request-id, request-id, openai-processing-ms, retry-after, retry-after-ms, "
     b"x-should-retry, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
     b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, x-posthouse-deployment, "
-    b"x-posthouse-attempts, x-posthouse-cost, x-posthouse-currency, x-posthouse-dropped\r\n"
+    b"x-posthouse-attempts, x-posthouse-cost, x-posthouse-currency, x-posthouse-dropped, "
+    b"idempotency-replayed, idempotency-kept\r\n"
 )
 
 
@@ -65,6 +66,11 @@ class Watcher(Protocol):
     def request_refused(self, route: str, error: PosthouseError) -> None: ...
 
 
+class Once(Protocol):
+    async def answer(self, exchange: Exchange, route: Route) -> None:
+        """As the route's handler does, but only once for all requests that are the same."""
+
+
 class FrontDoor:
     """Routes by exact path and method; `prefixes` are tried in order where no path fits (`/admin`, `/v1/models/`)."""
 
@@ -81,6 +87,7 @@ class FrontDoor:
         self.heads = Heads()
         self.date_line = b""
         self.draining = False
+        self.once: Once | None = None  # what answers requests with an Idempotency-Key; None heeds none
         self.peers: Peers | None = None  # where there are limits of addresses
         self._doorkeeper = doorkeeper
         self._watcher = watcher
@@ -151,10 +158,13 @@ class FrontDoor:
         try:
             if exchange.refusal is not None:
                 raise exchange.refusal
-            if exchange.route is None:
+            route = exchange.route
+            if route is None:
                 self._preflight(exchange)
+            elif route.once and self.once is not None and b"idempotency-key" in exchange.headers:
+                await self.once.answer(exchange, route)
             else:
-                await exchange.route.handler(exchange)
+                await route.handler(exchange)
         except PosthouseError as error:
             self._watcher.request_refused(exchange.route.name if exchange.route else "none", error)
             self.fail(exchange, error)
@@ -175,6 +185,7 @@ class FrontDoor:
         """The error as a whole response, or as the last event of a stream that has begun. What is no stream of events
         breaks off."""
         shape = self.shape(exchange)
+        exchange.refusal = error
         if exchange.started:
             if exchange.opaque:
                 exchange.cut()

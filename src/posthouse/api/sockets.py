@@ -27,9 +27,17 @@ _KEYS: Final = ("posthouse.key.", "openai-insecure-api-key.")
 _SPOKEN: Final = ("posthouse", "realtime")
 _OPENING: Final = frozenset({b"connection", b"upgrade", b"sec-websocket-key", b"sec-websocket-version"})
 _PROTOCOL: Final = b"sec-websocket-protocol"
-# Headers of the opening alone, or of a body that it does not have.
+# Headers of the opening alone, of a body that it does not have, or of one request.
 _NOT_THEIRS: Final = frozenset(
-    {*_OPENING, _PROTOCOL, b"sec-websocket-extensions", b"content-length", b"transfer-encoding", b"expect"}
+    {
+        *_OPENING,
+        _PROTOCOL,
+        b"sec-websocket-extensions",
+        b"content-length",
+        b"transfer-encoding",
+        b"expect",
+        b"idempotency-key",
+    }
 )
 # At the level of debugging the library would log what is said, and with it the keys.
 _QUIET: Final = logging.getLogger("posthouse.api.frames")

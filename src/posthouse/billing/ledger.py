@@ -13,11 +13,12 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from posthouse.billing.balances import Balances, Day, Purse, day_of
+from posthouse.billing.balances import DAY_MS, Balances, Day, Purse, day_of
 from posthouse.billing.corrections import Correction, newest
+from posthouse.billing.dashboard import Standing
 from posthouse.billing.model import TRANSITIONS, HoldEnded, HoldEvent, HoldState, Price, Settlement, UnpricedPolicy
 from posthouse.billing.recovery import expire_open
-from posthouse.core.caller import Caller, Subject
+from posthouse.core.caller import Caller, Period, Subject
 from posthouse.core.errors import Forbidden, InsufficientQuota
 from posthouse.core.money import Money, format_nano
 from posthouse.storage.database import Database
@@ -152,6 +153,20 @@ class Ledger:
     def follow(self, clock: Callable[[], float]) -> None:
         """From here on time is what `clock` says, in seconds since the epoch: that of all replicas."""
         self._clock = clock
+
+    def standing(self, caller: Caller) -> Standing:
+        """How the caller's key stands with the budget, its own or its account's, that has the least left."""
+        today = day_of(int(self._clock() * 1000))
+        found = Standing(0, None, None)
+        for subject in caller.subjects:
+            budget = subject.budget
+            if budget is None:
+                continue
+            left = budget.nano - self._balances.purse(subject.id, budget.currency).committed(budget, today)
+            if found.left is None or left < found.left:
+                used = self._balances.purse(caller.key_id, budget.currency).committed(budget, today)
+                found = Standing(used, left, budget.currency, *_bounds(budget.period, today))
+        return found
 
     def refusal(self, caller: Caller, model: str, price: Price | None) -> Forbidden | None:
         """Why a deployment with this price must not serve this caller, None where it may.
@@ -312,6 +327,18 @@ def not_covered(subject: Subject, left: int, reserve: Money) -> InsufficientQuot
         f"{budget.currency}) does not cover this request: {format_nano(max(0, left))} "
         f"{budget.currency} are left, and it may cost {format_nano(reserve.nano)}."
     )
+
+
+def _bounds(period: Period, today: Day) -> tuple[int | None, int | None]:
+    """The current period, from (included) to (not included), ms since the epoch."""
+    if period == "total":
+        return None, None
+    start = end = today
+    while start.number > today.first(period):
+        start = day_of(start.start_ms - DAY_MS)
+    while end.first(period) == today.first(period):
+        end = day_of(end.end_ms)
+    return start.start_ms, end.start_ms
 
 
 def _mismatch(subject: Subject, budget: str, price: str) -> Forbidden:

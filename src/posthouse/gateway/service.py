@@ -26,6 +26,7 @@ from posthouse.gateway.admission import Admission, GatewayParts, forbidden
 from posthouse.gateway.dropped import dropped_line
 from posthouse.gateway.model import Answer, Call, GatewayOptions
 from posthouse.gateway.passage import Outcome, Passage
+from posthouse.limits.model import LimitReached
 from posthouse.providers.reply import Reply, failure_in_stream
 from posthouse.storage.rows import EndedBy
 from posthouse.upstream.model import UpstreamResponse
@@ -42,6 +43,7 @@ class Gateway:
     def __init__(self, parts: GatewayParts, options: GatewayOptions) -> None:
         self._admit = Admission(parts, options.default_output).admit
         self._shared = parts.shared
+        self._limiter = parts.limiter
         self._router = parts.router
         self._counter = parts.counter
         self._ledgers = parts.ledgers
@@ -103,6 +105,16 @@ class Gateway:
         if not caller.may_use(request.model):
             raise forbidden(request.model)
         return await self._counter.count_request(request, candidates[0].deployment.upstream_model)
+
+    def count_repeat(self, caller: Caller) -> None:
+        """One more request of the caller's, without tokens and over at once: it is answered from what was kept, so
+        nothing is held or recorded. Raises LimitReached."""
+        try:
+            grant = self._limiter.admit(caller, 0)
+        except LimitReached as error:
+            self._telemetry.rejected(error.scope, error.dimension)
+            raise
+        grant.release()
 
     async def closing(self, timeout: float) -> None:
         """Waits until what was left by clients has been counted and settled."""

@@ -144,6 +144,16 @@ class LimitsSettings(BoundSettings, frozen=True, kw_only=True):
     address: BoundSettings | None = None
 
 
+class IdempotencySettings(Section, frozen=True, kw_only=True):
+    """`Idempotency-Key`: how long answers are kept (0 heeds no keys), how long a repetition waits for the first answer,
+    and bytes of an answer that is kept and of all those of an account."""
+
+    keep: SecondsOrOff = 86_400.0
+    wait: Seconds = 120.0
+    max_answer: Bytes = 1024 * 1024
+    max_account: Bytes = 64 * 1024 * 1024
+
+
 class LogSettings(Section, frozen=True, kw_only=True):
     """`requests`: one line for each request."""
 
@@ -280,6 +290,7 @@ class Settings(Section, frozen=True, kw_only=True):
     routing: RoutingSettings
     billing: BillingSettings
     limits: LimitsSettings
+    idempotency: IdempotencySettings
     log: LogSettings
     admin: AdminSettings
     providers: tuple[ProviderSettings, ...] = ()

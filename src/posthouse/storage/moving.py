@@ -77,24 +77,29 @@ def move(source: Database, target: Database, progress: Progress) -> list[TableSu
     check_target(target)
     target.claim()
     target.upgrade()
+    done: list[TableSums] = []
     try:
         with source.write() as origin, target.write() as copy:
             # The default of a connection ends a statement after 30 s.
             copy.execute(text("SET LOCAL statement_timeout = 0"))
-            copy.execute(
-                text(f"LOCK TABLE {', '.join(_quoted(copy, table.name) for table in in_order())} IN EXCLUSIVE MODE")
-            )
+            names = [_quoted(copy, table.name) for table in in_order()]
+            copy.execute(text(f"LOCK TABLE {', '.join(names)} IN EXCLUSIVE MODE"))
             _check_empty(copy, target.name)
-            done = [_move_table(origin, copy, table, progress) for table in in_order()]
-            for table in in_order():
-                copy.execute(text(f"ANALYZE {_quoted(copy, table.name)}"))
-            return done
+            copied = [_move_table(origin, copy, table, progress) for table in in_order()]
+            for name in names:
+                copy.execute(text(f"ANALYZE {name}"))
+            done = copied
     except Unavailable as error:
         reason = "" if error.__cause__ is None else f": {_first_line(error.__cause__)}"
-        raise ConfigError(f"a database stopped answering{reason}. {_NOTHING}") from error
+        raise ConfigError(f"a database stopped answering{reason}. {_UNKNOWN if done else _NOTHING}") from error
+    return done
 
 
 _NOTHING: Final = "Nothing was copied, and the source is as it was; mend it and begin again"
+_UNKNOWN: Final = (
+    "Everything had been copied and compared, but the answer to the commit is missing: where --dry-run says that the"
+    " target is not empty, all of it is there, and else nothing; the source is as it was"
+)
 
 
 def _check_source(source: Database) -> None:

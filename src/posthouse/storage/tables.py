@@ -329,3 +329,22 @@ corrections = Table(
     CheckConstraint("amount <> 0", name="amount"),
     sqlite_with_rowid=False,
 )
+
+# Answers to requests with an `Idempotency-Key`, for those that repeat one (storage/claims.py). Without a status: a
+# claim, which `owner` holds until `expires_at`. `id` is a hash of account, route and key, `size` what it counts for its
+# account.
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),  # SHA-256 of the request, 32 bytes
+    Column("owner", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),
+    Column("status", Integer),
+    Column("head", LargeBinary),
+    Column("body", LargeBinary),
+    Index("ix_idempotency_account_id", "account_id", "created_at"),
+)
