@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Final
 
 from posthouse.accounts.service import Directory
@@ -128,10 +127,6 @@ class Posthouse:
         self._reloads: set[asyncio.Task[None]] = set()
         self._control: Application | None = None
         self._control_lock = threading.Lock()
-
-    def other_journals(self) -> list[Path]:
-        """The folders of workers other than the first."""
-        return sorted(self.settings.storage.data.glob("journal-*"))
 
     # Wiring that needs the running loop
 

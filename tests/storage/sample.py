@@ -74,14 +74,14 @@ def expected(lines: Sequence[Line]) -> Dump:
     for _, row in lines:
         if isinstance(row, HoldRow):
             values = msgspec.structs.astuple(row)
-            held.setdefault(row.id, [*values[:6], "held", row.created_at, None, None, None])
+            held.setdefault(row.id, [*values[:6], "held", row.created_at, None, None, None, row.owner])
         elif isinstance(row, RequestRow):
             records.setdefault(row.id, msgspec.structs.astuple(row))
         elif isinstance(row, EndRow) and row.hold_id not in ended:
             ended.add(row.hold_id)
             if row.hold_id in held:
                 held[row.hold_id][6] = row.state
-                held[row.hold_id][8:] = [row.ended_at, row.charged, row.reason]
+                held[row.hold_id][8:11] = [row.ended_at, row.charged, row.reason]
             if row.charged:
                 tail = (row.currency, row.usage_source, row.ended_at)
                 legs.append((row.hold_id, 0, f"account:{row.account_id}", row.charged, *tail))

@@ -16,7 +16,7 @@ def test_a_hold_names_columns_of_its_table() -> None:
 
 def test_rows_encode_to_json_arrays() -> None:
     row = HoldRow("req_1", "key_1", "acc_1", "fast", None, None, 5)
-    assert msgspec.json.encode(row) == b'["req_1","key_1","acc_1","fast",null,null,5]'
+    assert msgspec.json.encode(row) == b'["req_1","key_1","acc_1","fast",null,null,5,null]'
 
 
 def test_a_record_of_an_older_version_takes_defaults_for_what_it_lacks() -> None:

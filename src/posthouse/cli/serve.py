@@ -53,7 +53,8 @@ def serve(
         def work(number: int, serves: Callable[[], None]) -> None:
             house = Posthouse(loaded, os.environ, number)
             if not number:
-                for folder in house.other_journals():  # of workers of a former life; one that runs has its own
+                # Of workers of a former life; one that runs has its own, and keeps it.
+                for folder in sorted(loaded.settings.storage.data.glob("journal-*")):
                     Journal.recover(folder, house.database)
 
             def started(actual: int) -> None:
