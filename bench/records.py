@@ -16,7 +16,9 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, func, select
 
+from posthouse.billing.dashboard import usage_of_key
 from posthouse.billing.span import Span
+from posthouse.billing.statements import month_of, statement
 from posthouse.billing.store import ALWAYS, GROUPS, Page, RequestFilter, list_entries, list_requests, usage
 from posthouse.storage.appliers import APPLIERS
 from posthouse.storage.database import Database
@@ -37,7 +39,7 @@ Query = Callable[[Connection], object]
 def fill(database: Database, count: int) -> None:
     """Requests in the order of time; one in fifty failed, one key in a hundred has only a few."""
     applier = APPLIERS[database.kind](database)
-    chance = random.Random(4)  # noqa: S311  the same month every time
+    chance = random.Random(4)
     lines: dict[str, list[bytes]] = {HOLD: [], END: [], REQUEST: []}
     for number in range(count):
         moment = BEGIN + number * MONTH_MS // count
@@ -122,6 +124,13 @@ def queries() -> dict[str, Query]:
             found[f"usage by {by}, {name}"] = lambda connection, by=by, span=span: usage(  # type: ignore[misc]
                 connection, by, span, Page(100)
             )
+    for zone in ("UTC", "Asia/Shanghai", "Asia/Kolkata"):
+        for name, account in (("an account", f"acc_{3:022x}"), ("the one with most", f"acc_{1:022x}")):
+            chosen = month_of("2026-11", zone)
+            found[f"statement of {name}, {zone}"] = lambda connection, account=account, chosen=chosen: statement(  # type: ignore[misc]
+                connection, account, chosen
+            )
+    found["balance of a key"] = lambda connection: usage_of_key(connection, f"key_{5:022x}", month, None)
     found["entries: newest"] = lambda connection: list_entries(connection)
     account = f"account:acc_{3:022x}"
     found["entries: an account"] = lambda connection: list_entries(connection, account)

@@ -57,3 +57,17 @@ def test_what_was_spoilt_is_made_anew_and_told(shell: Shell) -> None:
     assert "1 were different" in done or "2 were different" in done
     assert shell.json("ledger", "rebuild")["differences"] == []
     assert shell.json("ledger", "verify")["ok"] is True
+
+
+def test_an_export_is_compared_with_the_records(shell: Shell) -> None:
+    file = shell.folder / "usage.csv"
+    file.write_text("usage_date_utc,model_version,usage_output_tokens,holograms\n2026-11-20,m-20260101,7,1\n")
+    command = ("ledger", "reconcile", str(file), "--provider", "main")
+    (row,) = shell.rows(*command)
+    assert (row["model"], row["matched"], row["output"]["difference"]) == ("m", False, 7)
+    told = shell.run(*command, "--all").stdout
+    assert "holograms" in told
+    assert "1 are one side's" in told
+    file.write_text("a,b\n1,2\n")
+    assert "columns are a, b" in shell.run(*command, code=2).stderr
+    assert shell.run("ledger", "reconcile", "nowhere.csv", "--provider", "main", code=1).stderr

@@ -6,7 +6,18 @@ from typing import Any, Final
 
 import pytest
 
-from tests.e2e.answers import answers, asked, chunk, completion, embedded, fault, held, refuses_connections, streams
+from tests.e2e.answers import (
+    USAGE,
+    answers,
+    asked,
+    chunk,
+    completion,
+    embedded,
+    fault,
+    held,
+    refuses_connections,
+    streams,
+)
 from tests.e2e.form_routes import BOUNDARY, SOUND, File, form
 from tests.e2e.house import ADMIN_KEY, PRICE, Place, RunningHouse, place, provider, running
 from tests.e2e.test_faces import FACES, body_of
@@ -321,4 +332,21 @@ def test_an_answer_beyond_the_bound_says_that_it_is_not_kept(tmp_path: Path) -> 
             answer = ask(made.house, "k")
             assert answer.headers["idempotency-kept"] == "false"
             kept(made.house)
+        assert len(made.upstream.visits) == 2
+
+
+def test_a_stream_that_is_drained_for_a_client_that_left_is_billed_whole_and_not_kept(tmp_path: Path) -> None:
+    with place(tmp_path, more='on_disconnect = "drain"') as made:
+        gate = made.upstream.gate()
+        last: list[dict[str, Any] | str] = [chunk({}, "stop"), chunk(None, usage=USAGE), "[DONE]"]
+        made.upstream.scripts["m"] = held(gate, [chunk({"role": "assistant", "content": "Hello"})], *last)
+        with made.house.wire() as wire:
+            wire.send(request(CHAT, asked(stream=True), ADMIN_KEY, extra=header("k")))
+            wire.until(b"Hello")
+        kept(made.house)
+        gate.open()
+        assert made.house.only_since("").record["cost"] == 81_000
+        made.upstream.scripts["m"] = streams(["Hello"])
+        headers, _ = streamed(made.house, "k")
+        assert SAID not in headers
         assert len(made.upstream.visits) == 2

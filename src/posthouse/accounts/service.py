@@ -267,6 +267,11 @@ class Directory:
             raise NotFound("There is no account with this id or name.")
         return account
 
+    def is_within(self, account_id: str, above: str) -> bool:
+        """Whether an account is `above` or below it."""
+        with self._database.read() as connection:
+            return store.is_within(connection, account_id, above)
+
     def place_of(self, account_id: str, within: str | None = None) -> Place:
         """Where an account stands; of what is above `within` nothing is told."""
         with self._database.read() as connection:

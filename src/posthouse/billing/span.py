@@ -25,6 +25,7 @@ from sqlalchemy import (
 from posthouse.billing.balances import DAY_MS
 from posthouse.storage.rollups import CORRECTION, HOUR_MS
 from posthouse.storage.tables import ROLLED_BY, ROLLED_UP, corrections, requests, usage_days, usage_hours
+from posthouse.storage.trees import subtree
 
 
 class Span(Struct, frozen=True):
@@ -35,11 +36,13 @@ class Span(Struct, frozen=True):
 
 
 class Scope(Struct, frozen=True):
-    """What of the roll-ups is meant; None is all. `hourly`: hours are told apart, so days will not do."""
+    """What of the roll-ups is meant; None is all. `within`: an account and all below it. `hourly`: hours are told
+    apart, so days will not do."""
 
     span: Span = Span()
     account_id: str | None = None
     key_id: str | None = None
+    within: str | None = None
     hourly: bool = False
 
 
@@ -189,4 +192,6 @@ def _owned(table: FromClause, scope: Scope) -> list[ColumnElement[bool]]:
         conditions.append(table.c.account_id == scope.account_id)
     if scope.key_id is not None:
         conditions.append(table.c.key_id == scope.key_id)
+    if scope.within is not None:
+        conditions.append(table.c.account_id.in_(subtree(scope.within)))
     return conditions

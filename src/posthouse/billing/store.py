@@ -18,6 +18,7 @@ from posthouse.core.usage import UsageSource
 from posthouse.storage.rollups import HOUR_MS
 from posthouse.storage.rows import RequestRow
 from posthouse.storage.tables import RARE_MODEL, RARE_STATUS, entries, holds, requests, usage_hours
+from posthouse.storage.trees import subtree
 
 GroupBy = Literal["key", "model", "hour", "day", "provider", "deployment", "account"]
 UNITS: Final = ("images", "audio_ms", "characters", "searches", "web_searches", "file_searches", "sessions")
@@ -58,13 +59,15 @@ class Page(Struct, frozen=True):
 
 
 class RequestFilter(Struct, frozen=True):
-    """None matches all. `model` is the public name that was asked for or that answered."""
+    """None matches all. `model` is the public name that was asked for or that answered. `within`: of an account and all
+    below it."""
 
     key_id: str | None = None
     account_id: str | None = None
     model: str | None = None
     status: int | None = None
     span: Span = Span()
+    within: str | None = None
 
 
 ALWAYS: Final = Span()
@@ -139,7 +142,11 @@ UNKNOWN_MODEL: Final = "unknown"
 
 
 def usage(
-    connection: Connection, group_by: GroupBy, span: Span = ALWAYS, page: Page = FIRST_PAGE
+    connection: Connection,
+    group_by: GroupBy,
+    span: Span = ALWAYS,
+    page: Page = FIRST_PAGE,
+    within: str | None = None,
 ) -> tuple[list[UsageRow], str | None]:
     """Usage by group in the order of the groups' names (hours and days: oldest first), and the next cursor or None.
 
@@ -161,7 +168,7 @@ def usage(
     def by(part: Subquery) -> dict[str, ColumnElement[Any]]:
         return {"name": groups[group_by](part), "currency": part.c.currency, "usage_source": part.c.usage_source}
 
-    found = summed(Scope(span, hourly=group_by == "hour"), by, _SUMS)
+    found = summed(Scope(span, within=within, hourly=group_by == "hour"), by, _SUMS)
     query = select(found).order_by(found.c.name)
     if page.cursor is not None:
         query = query.where(found.c.name > _cursor_of(group_by, page.cursor))
@@ -194,6 +201,8 @@ def list_requests(
     for column, value in ((requests.c.key_id, chosen.key_id), (requests.c.account_id, chosen.account_id)):
         if value is not None:
             conditions.append(column == value)
+    if chosen.within is not None:
+        conditions.append(requests.c.account_id.in_(subtree(chosen.within)))
     if chosen.status is not None:
         conditions.append(requests.c.status == chosen.status)
         if chosen.status != HTTP_OK:

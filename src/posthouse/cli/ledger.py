@@ -3,6 +3,7 @@
 import secrets
 import sys
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,13 +15,16 @@ from posthouse.billing.book_forms import (
     statement_to_json,
 )
 from posthouse.billing.corrections import CorrectionDesk
+from posthouse.billing.exports import MAX_BYTES, read_export
 from posthouse.billing.folds import rebuild
 from posthouse.billing.forms import rebuilt_to_json, verification_to_json
+from posthouse.billing.reconcile import reconcile, reconciliation_to_json
 from posthouse.billing.statements import month_of, statement
 from posthouse.billing.verify import verify
 from posthouse.cli.options import AsJson, Config, Data
 from posthouse.cli.output import FAILED, cell, reporting, say, show_json, show_listing
 from posthouse.cli.workbench import opened_books, settled_books
+from posthouse.core.errors import ConfigError, InvalidRequest
 
 app = typer.Typer(help="The ledger: does the money add up.", no_args_is_help=True)
 
@@ -130,6 +134,48 @@ def show_statement(  # noqa: PLR0913
         show_listing(shown["corrections"], corrected, as_json=False, empty="")
     totals = ("currency", "opening", "usage", "corrections", "total", "closing")
     show_listing(shown["totals"], totals, as_json=False, empty="Nothing was charged.")
+
+
+@app.command("reconcile", help="Compare a provider's export of usage or costs with the records, by day and model.")
+def reconcile_export(  # noqa: PLR0913
+    *,
+    file: Annotated[Path, typer.Argument(help="JSON of the provider's admin API, or CSV of its console.")],
+    provider: Annotated[list[str], typer.Option(help="The provider account that it is about; several are added up.")],
+    every: Annotated[bool, typer.Option("--all", help="Show what is equal as well.")] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Size: the parameters of a command are its options."""
+    with reporting(), settled_books(config, data) as books:
+        export = read_export(_read(file))
+        with books.database.snapshot() as connection:
+            found = reconciliation_to_json(reconcile(connection, provider, export), every)
+    if as_json:
+        show_json(found)
+        return
+    rows = [
+        {"day": row["day"], "model": row["model"] or "all", "of": name, **row[name]}
+        for row in found["data"]
+        for name in row
+        if name not in ("day", "model", "matched") and (every or row[name]["difference"] not in (0, "0"))
+    ]
+    columns = ("day", "model", "of", "ours", "theirs", "difference", "per_cent")
+    show_listing(rows, columns, as_json=False, empty="Nothing differs.")
+    say(f"{found['equal']} lines are equal, {len([row for row in found['data'] if not row['matched']])} are one side's")
+    if found["ignored"]:
+        say(f"not understood in the export: {', '.join(found['ignored'])}")
+
+
+def _read(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from None
+    if len(content) > MAX_BYTES:
+        raise InvalidRequest(f"{file} is larger than {MAX_BYTES} bytes; export fewer days at once.")
+    return content
 
 
 def _numbers(row: dict[str, Any] | None) -> str:

@@ -10,11 +10,12 @@ from starlette.responses import Response
 
 from posthouse import __version__
 from posthouse.api.control import books, catalog, configuration, keys, prices, records
-from posthouse.api.control.parameters import PREFIX, only_known_query, services_of
+from posthouse.api.control.door import Sieve, admitted
+from posthouse.api.control.parameters import PREFIX, only_known_query
 from posthouse.api.control.schemas import refusals
-from posthouse.api.server import InternalError, credential_of
+from posthouse.api.server import InternalError
 from posthouse.api.services import Services
-from posthouse.core.errors import Forbidden, InvalidRequest, MethodNotAllowed, NotFound, PosthouseError
+from posthouse.core.errors import InvalidRequest, MethodNotAllowed, NotFound, PosthouseError
 from posthouse.dialects.openai_errors import encode_error
 
 logger = logging.getLogger("posthouse.api")
@@ -38,10 +39,11 @@ def create(services: Services) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         openapi_url=None,  # FastAPI's own would be open to everybody
-        dependencies=[Depends(require_admin), Depends(only_known_query)],
+        dependencies=[Depends(admitted), Depends(only_known_query)],
         responses=refusals(400, 401, 403, 404, 503),
     )
     application.state.services = services
+    application.add_middleware(Sieve)
     for router in ROUTERS:
         application.include_router(router)
     application.add_api_route(f"{PREFIX}/openapi.json", describe, include_in_schema=False)
@@ -50,15 +52,6 @@ def create(services: Services) -> FastAPI:
     application.add_exception_handler(HTTPException, _http)
     application.add_exception_handler(Exception, _unexpected)
     return application
-
-
-def require_admin(request: Request) -> None:
-    """The door of every route here. 401 without a known key, 403 with one that is not the admin's."""
-    services = services_of(request)
-    headers = {name.lower(): value for name, value in request.headers.raw}
-    caller = services.directory.authenticate(credential_of(headers))
-    if not caller.admin:
-        raise Forbidden("This needs the admin key.", code="admin_key_required")
 
 
 def describe(request: Request) -> dict[str, Any]:

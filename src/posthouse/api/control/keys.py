@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from fastapi import APIRouter
+from msgspec.structs import replace
 
 from posthouse.accounts.forms import (
     account_changes_of,
@@ -14,26 +15,42 @@ from posthouse.accounts.forms import (
     new_account_of,
     new_key_of,
 )
-from posthouse.accounts.model import Account, Page
+from posthouse.accounts.model import Account, NewKey, Page
+from posthouse.accounts.narrow import narrowed
+from posthouse.api.control.door import Asking, Within, is_member
 from posthouse.api.control.parameters import PREFIX, Form, In, Paged
 from posthouse.api.control.records import AccountName, Under, account_id
 from posthouse.api.control.schemas import ACCOUNT_CHANGES, KEY_CHANGES, NEW_ACCOUNT, NEW_KEY, body
 from posthouse.api.services import Services
+from posthouse.core.caller import Caller
+from posthouse.core.errors import Forbidden
 
 router = APIRouter(prefix=PREFIX, tags=["keys"])
 
 
 @router.post("/keys", status_code=201, openapi_extra=body(NEW_KEY))
-def create_key(services: In, form: Form) -> dict[str, Any]:
-    """Makes a key. Its secret is in this answer and nowhere else."""
-    return created_to_json(services.directory.create_key(new_key_of(form)), time.time())
+def create_key(services: In, form: Form, asking: Asking) -> dict[str, Any]:
+    """Makes a key. Its secret is in this answer and nowhere else. A member makes keys of its own account, no wider than
+    its own."""
+    new = new_key_of(form)
+    if is_member(asking):
+        new = _own_key(services, narrowed(new, asking), asking, said=form.get("account") is not None)
+    return created_to_json(services.directory.create_key(new), time.time())
+
+
+def _own_key(services: Services, new: NewKey, asking: Caller, *, said: bool) -> NewKey:
+    if said and services.directory.get_account(new.account, asking.account_id).id != asking.account_id:
+        raise Forbidden("A member makes keys of its own account only.", code="role_not_allowed", param="account")
+    return replace(new, account=asking.account_id)
 
 
 @router.get("/keys")
-def list_keys(services: In, page: Paged, account: AccountName = None, under: Under = None) -> dict[str, Any]:
+def list_keys(
+    services: In, page: Paged, confined: Within, account: AccountName = None, under: Under = None
+) -> dict[str, Any]:
     """Keys, the newest first, revoked ones too."""
     directory = services.directory
-    within, own = account_id(directory, under), account_id(directory, account)
+    within, own = account_id(directory, under) or confined, account_id(directory, account)
     listing = directory.list_keys(Page(page.limit, page.cursor), within, own)
     now = time.time()
     return {"data": [key_to_json(key, now) for key in listing.items], "next": listing.next}
@@ -52,8 +69,13 @@ def update_key(services: In, key_id: str, form: Form) -> dict[str, Any]:
 
 
 @router.delete("/keys/{key_id}")
-def revoke_key(services: In, key_id: str) -> dict[str, Any]:
-    """Revokes: the key is refused from now on; its records stay."""
+def revoke_key(services: In, key_id: str, asking: Asking) -> dict[str, Any]:
+    """Revokes: the key is refused from now on; its records stay. A member revokes keys of its own account that may no
+    more than it."""
+    if is_member(asking):
+        key = services.directory.get_key(key_id, asking.account_id)
+        if key.account_id != asking.account_id or key.role not in (None, asking.role):
+            raise Forbidden("A member may not revoke this key.", code="role_not_allowed")
     return key_to_json(services.directory.revoke_key(key_id), time.time())
 
 
@@ -64,17 +86,17 @@ def create_account(services: In, form: Form) -> dict[str, Any]:
 
 
 @router.get("/accounts")
-def list_accounts(services: In, page: Paged, under: Under = None) -> dict[str, Any]:
+def list_accounts(services: In, page: Paged, confined: Within, under: Under = None) -> dict[str, Any]:
     """Accounts, the newest first, disabled ones too."""
-    within = account_id(services.directory, under)
+    within = account_id(services.directory, under) or confined
     listing = services.directory.list_accounts(Page(page.limit, page.cursor), within)
     return {"data": [account_to_json(account) for account in listing.items], "next": listing.next}
 
 
 @router.get("/accounts/{account}")
-def get_account(services: In, account: str) -> dict[str, Any]:
+def get_account(services: In, account: str, confined: Within) -> dict[str, Any]:
     """One account, by its id or its name, with its path from its root and the number of those right below it."""
-    return _shown(services, services.directory.get_account(account))
+    return _shown(services, services.directory.get_account(account), confined)
 
 
 @router.patch("/accounts/{account}", openapi_extra=body(ACCOUNT_CHANGES))
@@ -83,5 +105,5 @@ def update_account(services: In, account: str, form: Form) -> dict[str, Any]:
     return _shown(services, services.directory.update_account(account, account_changes_of(form)))
 
 
-def _shown(services: Services, account: Account) -> dict[str, Any]:
-    return account_to_json(account, services.directory.place_of(account.id))
+def _shown(services: Services, account: Account, confined: str | None = None) -> dict[str, Any]:
+    return account_to_json(account, services.directory.place_of(account.id, confined))

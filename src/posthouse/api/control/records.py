@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query
 from msgspec.structs import replace
 
 from posthouse.accounts.service import Directory
+from posthouse.api.control.door import Within
 from posthouse.api.control.parameters import PREFIX, Between, In, Paged, Settled, Word, is_word
 from posthouse.api.services import Services
 from posthouse.billing import store
@@ -36,23 +37,32 @@ def chosen(
     model: Annotated[Word | None, Query(description="Name that was asked for, or that answered.")] = None,
     status: Annotated[int | None, Query(ge=100, le=599)] = None,
 ) -> RequestFilter:
-    return RequestFilter(key_id=key, account_id=account_id(services.directory, account), model=model, status=status)
+    own = account_id(services.directory, account)
+    return RequestFilter(key_id=key, account_id=own, model=model, status=status)
 
 
 @router.get("/requests")
 def list_requests(
-    services: Settled, chosen: Annotated[RequestFilter, Depends(chosen)], span: Between, page: Paged
+    services: Settled,
+    chosen: Annotated[RequestFilter, Depends(chosen)],
+    span: Between,
+    page: Paged,
+    confined: Within,
 ) -> dict[str, Any]:
     """Records, the newest first."""
     with services.database.read() as connection:
-        rows, following = store.list_requests(connection, replace(chosen, span=span), page)
+        rows, following = store.list_requests(connection, replace(chosen, span=span, within=confined), page)
     return {"data": [request_to_json(row) for row in rows], "next": following}
 
 
 @router.get("/requests/{request_id}")
-def get_request(services: Settled, request_id: str) -> dict[str, Any]:
+def get_request(services: Settled, request_id: str, confined: Within) -> dict[str, Any]:
     """One record, by the `x-request-id` of its answer, with its hold, its entries and its failed attempts."""
-    return detail_to_json(_detail_of(services, request_id))
+    detail = _detail_of(services, request_id)
+    owner = detail.request or detail.hold
+    if confined is not None and (owner is None or not services.directory.is_within(owner.account_id, confined)):
+        raise _no_record()
+    return detail_to_json(detail)
 
 
 @router.get("/requests/{request_id}/explain")
@@ -69,8 +79,12 @@ def _detail_of(services: Services, request_id: str) -> RequestDetail:
         with services.database.read() as connection:
             detail = store.request_detail(connection, request_id)
     if detail is None:
-        raise NotFound("There is no record of a request with this id.")
+        raise _no_record()
     return detail
+
+
+def _no_record() -> NotFound:
+    return NotFound("There is no record of a request with this id.")
 
 
 @router.get("/usage")
@@ -78,11 +92,12 @@ def usage(
     services: Settled,
     span: Between,
     page: Paged,
+    confined: Within,
     group_by: Annotated[GroupBy, Query(description="What the rows stand for.")] = "model",
 ) -> dict[str, Any]:
     """What was consumed and what it cost. A group that was charged in several currencies has a row for each."""
     with services.database.read() as connection:
-        rows, following = store.usage(connection, group_by, span, page)
+        rows, following = store.usage(connection, group_by, span, page, confined)
     return {"data": [usage_to_json(row, group_by) for row in rows], "next": following}
 
 
