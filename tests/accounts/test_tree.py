@@ -19,6 +19,7 @@ def family(directory: Directory) -> list[str]:
     return ids
 
 
+@pytest.mark.req("ACCOUNT-001")
 def test_a_caller_has_every_account_above_it(opened: Open) -> None:
     directory = opened()
     company, team, person = family(directory)
@@ -29,6 +30,7 @@ def test_a_caller_has_every_account_above_it(opened: Open) -> None:
     assert (caller.account_id, caller.root_id) == (person, company)
 
 
+@pytest.mark.req("ACCOUNT-002")
 def test_limits_and_budgets_of_all_that_is_above_come_with_the_caller(opened: Open) -> None:
     directory = opened()
     company, team, _ = family(directory)
@@ -45,6 +47,7 @@ def test_limits_and_budgets_of_all_that_is_above_come_with_the_caller(opened: Op
     assert caller.subjects[2].models["m"].kind == "model"
 
 
+@pytest.mark.req("ACCOUNT-003")
 def test_models_are_those_that_everybody_above_allows(opened: Open) -> None:
     directory = opened()
     company, _, person = family(directory)
@@ -58,6 +61,7 @@ def test_models_are_those_that_everybody_above_allows(opened: Open) -> None:
     assert directory.authenticate(own).models == frozenset()
 
 
+@pytest.mark.req("ACCOUNT-004")
 def test_disabling_an_account_takes_what_is_below_it_along(opened: Open) -> None:
     directory, other = opened(), opened()
     company, _, person = family(directory)
@@ -66,12 +70,16 @@ def test_disabling_an_account_takes_what_is_below_it_along(opened: Open) -> None
     other.refresh_if_changed()
     assert not is_known(directory, created.secret)
     assert not is_known(other, created.secret)
+    with pytest.raises(InvalidRequest) as caught:
+        directory.create_key(NewKey(name="in vain", account=person))
+    assert caught.value.param == "account"
     directory.update_key(created.key.id, KeyChanges(name="still"))  # a change of the key alone must not wake it
     assert not is_known(directory, created.secret)
     directory.update_account(company, AccountChanges(disabled=False))
     assert is_known(directory, created.secret)
 
 
+@pytest.mark.req("ACCOUNT-005")
 def test_an_account_moves_with_all_that_is_below_it(opened: Open) -> None:
     directory, other = opened(), opened()
     company, team, person = family(directory)
@@ -86,6 +94,7 @@ def test_an_account_moves_with_all_that_is_below_it(opened: Open) -> None:
     assert directory.place_of(company).children == 0
 
 
+@pytest.mark.req("ACCOUNT-006")
 def test_no_account_is_under_itself(opened: Open) -> None:
     directory = opened()
     ids = family(directory)
@@ -106,6 +115,7 @@ def test_the_account_above_must_be_there(opened: Open) -> None:
             directory.update_account("default", AccountChanges(parent=parent))
 
 
+@pytest.mark.req("ACCOUNT-007")
 def test_a_tree_is_so_deep_and_no_deeper(opened: Open) -> None:
     directory = opened()
     parent = None
@@ -121,6 +131,7 @@ def test_a_tree_is_so_deep_and_no_deeper(opened: Open) -> None:
         directory.update_account("at 0", AccountChanges(parent="top"))
 
 
+@pytest.mark.req("ACCOUNT-008")
 def test_a_subtree_is_listed_and_nothing_beside_it(opened: Open) -> None:
     directory = opened()
     company, team, person = family(directory)

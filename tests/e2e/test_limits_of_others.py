@@ -44,6 +44,7 @@ def account(house: RunningHouse, name: str, **wish: Any) -> str:
     return made
 
 
+@pytest.mark.req("ACCOUNT-009")
 def test_an_account_far_above_a_key_limits_it(house: RunningHouse) -> None:
     company = account(house, "company", limits={"rpm": 2})
     account(house, "team", parent=company)
@@ -61,6 +62,7 @@ def test_what_an_account_above_does_not_allow_its_keys_may_not_ask(house: Runnin
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "model_not_allowed")
 
 
+@pytest.mark.req("LIMIT-101")
 def test_a_model_is_limited_for_all_callers_together(house: RunningHouse) -> None:
     keys = [house.new_key() for _ in range(3)]
     answers = [ask(house, key, f"198.51.100.{20 + number}", "echo-2") for number, key in enumerate(keys)]
@@ -69,12 +71,14 @@ def test_a_model_is_limited_for_all_callers_together(house: RunningHouse) -> Non
     assert ask(house, keys[0], "198.51.100.29").status_code == 200
 
 
+@pytest.mark.req("LIMIT-102")
 def test_a_key_may_be_limited_for_one_model(house: RunningHouse) -> None:
     key = house.new_key(limits={"models": {"echo": {"rpm": 1}}})
     assert [ask(house, key, "198.51.100.30").status_code for _ in range(2)] == [200, 429]
     assert ask(house, house.new_key(), "198.51.100.31").status_code == 200
 
 
+@pytest.mark.req("LIMIT-103")
 def test_an_address_is_limited_whatever_its_keys(house: RunningHouse) -> None:
     answers = [ask(house, house.new_key(), "198.51.100.40") for _ in range(4)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
@@ -83,6 +87,7 @@ def test_an_address_is_limited_whatever_its_keys(house: RunningHouse) -> None:
     assert ask(house, house.new_key(), "198.51.100.41").status_code == 200
 
 
+@pytest.mark.req("LIMIT-104")
 def test_images_are_counted_by_what_was_asked_for_and_settled_by_what_was_made(house: RunningHouse) -> None:
     key = house.new_key(limits={"ipm": 3})
 

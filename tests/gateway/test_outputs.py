@@ -1,5 +1,6 @@
 """How much output is charged ahead: never more than was asked for, and near what answers have been."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,6 +8,7 @@ from posthouse.core.caller import Limits, Subject
 from posthouse.gateway.outputs import BOUNDS, ENOUGH, FADE_AT, MAX_MODELS, Outputs, Sketch
 
 
+@pytest.mark.req("LIMIT-105")
 @given(st.lists(st.integers(0, 200_000), min_size=ENOUGH, max_size=400))
 def test_the_estimate_covers_95_of_100_and_is_at_most_a_quarter_above(lengths: list[int]) -> None:
     sketch = Sketch()
@@ -19,6 +21,7 @@ def test_the_estimate_covers_95_of_100_and_is_at_most_a_quarter_above(lengths: l
     assert exact <= most <= max(exact * 5 // 4 + 1, 1)
 
 
+@pytest.mark.req("LIMIT-106")
 @given(st.lists(st.integers(0, 20_000), max_size=120), st.integers(1, 4), st.integers(0, 100_000))
 def test_never_more_is_charged_ahead_than_was_asked_for(lengths: list[int], choices: int, cap: int) -> None:
     outputs = Outputs()

@@ -10,7 +10,7 @@ import pytest
 
 _TABLES = sorted(Path(__file__).parent.glob("*.toml"))
 _TESTS = Path(__file__).parent.parent
-PLACES = ("dialect", "e2e", "limits", "storage")
+PLACES = ("accounts", "api", "dialect", "e2e", "gateway", "limits", "storage")
 
 
 def _rows() -> list[dict[str, Any]]:

@@ -164,7 +164,8 @@ class Directory:
         secret = self._new_secret()
         with self._database.write() as connection:
             account = store.account_by(connection, new.account)
-            if account is None or account.disabled_at is not None:
+            path = None if account is None else path_of(store.all_accounts(connection), account.id)
+            if account is None or path is None or any(above.disabled_at is not None for above in path):
                 raise InvalidRequest("`account` names no account, or one that is disabled.", param="account")
             key = Key(
                 id=self._means.make_id("key"),

@@ -81,11 +81,13 @@ def paths_in(value: Any, tree: Tree, place: str = "") -> Iterator[str]:
             yield from paths_in(below, tree.get(name, {}), f"{path}.")
 
 
+@pytest.mark.req("ROLE-001")
 def test_every_route_is_in_the_table(cast: Cast) -> None:
     described = {*operations(cast.scene), ("GET", f"{PREFIX}/openapi.json")}
     assert described == set(TABLE)
 
 
+@pytest.mark.req("ROLE-002")
 @pytest.mark.parametrize("role", ROLES)
 def test_a_route_that_is_not_for_a_role_is_refused(cast: Cast, role: Role) -> None:
     for (method, template), permit in TABLE.items():
@@ -96,6 +98,7 @@ def test_a_route_that_is_not_for_a_role_is_refused(cast: Cast, role: Role) -> No
         assert error_of(answer.json())["code"] == "role_not_allowed"
 
 
+@pytest.mark.req("ROLE-003")
 def test_every_field_of_every_answer_is_in_the_table_and_is_told_to_whom_it_says(cast: Cast) -> None:
     for (method, template), permit in TABLE.items():
         if method != "GET":
@@ -132,6 +135,7 @@ def fields_of(schema: dict[str, Any], place: str = "") -> Iterator[str]:
             yield f"{place}{name}"
 
 
+@pytest.mark.req("ROLE-004")
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("route", BODIES, ids=lambda route: " ".join(route))
 def test_every_field_of_every_body_is_written_by_whom_the_table_says(
@@ -185,6 +189,7 @@ def test_what_the_tree_does_not_have_is_left_out() -> None:
 
 
 # --- tenants ----------------------------------------------------------------------------------------------------------
+@pytest.mark.req("ROLE-005")
 def test_a_member_sees_its_subtree_and_nothing_else(cast: Cast) -> None:
     scene = cast.scene
     stranger = scene.send("POST", "/accounts", {"name": "cast stranger"}, 201)["id"]
@@ -248,6 +253,7 @@ def test_every_route_of_members_with_an_id_in_its_address_was_asked_for_another_
 
 
 # --- keys that members make -------------------------------------------------------------------------------------------
+@pytest.mark.req("ROLE-006")
 def test_a_member_makes_keys_no_wider_than_its_own(cast: Cast) -> None:
     own = cast.key(
         cast.company,
@@ -342,5 +348,6 @@ def named(paths: Any, role: Role, readable: bool = False) -> str:
     return ", ".join(f"`{name}`" for name in [*shown, *(["limits"] if counts else [])])
 
 
+@pytest.mark.req("ROLE-007")
 def test_the_page_has_the_table() -> None:
     assert table_in_words() in PAGE

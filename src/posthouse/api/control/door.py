@@ -76,8 +76,8 @@ Within = Annotated[str | None, Depends(within_of)]
 
 
 class Sieve:
-    """Leaves out of JSON answers what the role of the caller may not read. An answer in another form, of which nothing
-    can be left out, is refused."""
+    """Leaves out of JSON answers what the role of the caller may not read. Of an answer in another form, from which
+    nothing can be left out, nothing is told."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
