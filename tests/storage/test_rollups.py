@@ -152,6 +152,7 @@ def test_records_of_before_there_were_roll_ups_are_rolled_up_by_the_migration(da
     database.close()
 
 
+@pytest.mark.filterwarnings("ignore:Skip.*expression-based index")
 @pytest.mark.parametrize("table", ["requests", "usage_hours", "usage_days"])
 def test_what_one_key_or_account_did_is_found_by_an_index(database: Database, table: str) -> None:
     with database.read() as connection:

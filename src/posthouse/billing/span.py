@@ -154,7 +154,8 @@ def _records(scope: Scope, piece: Piece) -> Select[Any]:
     sums = [given.get(name, c[name] if name in c else literal(0)).label(name) for name in ROLLED_UP]
     return _single(requests, [func.coalesce(c[name], "").label(name) for name in ROLLED_BY], sums).where(
         *_bounds(c.created_at, piece.start, piece.end),
-        *_owned(requests, scope),
+        # Part of an hour, by its own index: all that an account ever did may be a hundred times as much.
+        *_owned(requests, scope, indexed=False),
     )
 
 
@@ -186,12 +187,12 @@ def _bounds(column: ColumnElement[int], start: int | None, end: int | None) -> l
     return conditions
 
 
-def _owned(table: FromClause, scope: Scope) -> list[ColumnElement[bool]]:
+def _owned(table: FromClause, scope: Scope, indexed: bool = True) -> list[ColumnElement[bool]]:
+    """`indexed` False keeps the database from going by the index of the owner."""
     conditions: list[ColumnElement[bool]] = []
-    if scope.account_id is not None:
-        conditions.append(table.c.account_id == scope.account_id)
-    if scope.key_id is not None:
-        conditions.append(table.c.key_id == scope.key_id)
+    for column, owner in ((table.c.account_id, scope.account_id), (table.c.key_id, scope.key_id)):
+        if owner is not None:
+            conditions.append((column if indexed else column.concat("")) == owner)
     if scope.within is not None:
         conditions.append(table.c.account_id.in_(subtree(scope.within)))
     return conditions

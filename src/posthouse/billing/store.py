@@ -17,7 +17,7 @@ from posthouse.core.errors import InvalidRequest
 from posthouse.core.usage import UsageSource
 from posthouse.storage.rollups import HOUR_MS
 from posthouse.storage.rows import RequestRow
-from posthouse.storage.tables import RARE_MODEL, RARE_STATUS, entries, holds, requests, usage_hours
+from posthouse.storage.tables import OTHER_NAME, RARE_STATUS, entries, holds, requests, usage_hours
 from posthouse.storage.trees import subtree
 
 GroupBy = Literal["key", "model", "hour", "day", "provider", "deployment", "account"]
@@ -212,7 +212,7 @@ def list_requests(
     query = select(requests).where(*conditions)
     if chosen.model is not None:
         # Each name has an index of its own, in the order of the ids; asked for both at once, PostgreSQL sorts them all.
-        answered = (requests.c.model == chosen.model) & literal_column(RARE_MODEL)
+        answered = literal_column(OTHER_NAME) == chosen.model
         found: set[str] = set()
         for named in (requests.c.model_asked == chosen.model, answered):
             ids = select(requests.c.id).where(named, *conditions).order_by(requests.c.id.desc()).limit(page.size + 1)

@@ -21,7 +21,7 @@ def upgrade() -> None:
     op.create_index("ix_requests_key_id", "requests", ["key_id", "id"], unique=False)
     op.create_index("ix_requests_model_asked", "requests", ["model_asked", "id"], unique=False)
     op.create_index("ix_requests_created_at", "requests", ["created_at"], unique=False)
-    op.execute("CREATE INDEX ix_requests_model ON requests (model, id) WHERE model <> model_asked")
+    op.execute("CREATE INDEX ix_requests_model ON requests ((CASE WHEN model <> model_asked THEN model END), id)")
     op.execute("CREATE INDEX ix_requests_status ON requests (status, id) WHERE status <> 200")
     _rolled("usage_hours", "hour")
     _rolled("usage_days", "day")
