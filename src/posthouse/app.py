@@ -152,7 +152,7 @@ class Posthouse:
                 settings.storage.redis_url.reveal(), self.database, self.journal, limiter, Calendar(zone)
             )
             await self.replica.open()
-            ledger.follow(self.replica.now)
+            ledger.follow(self.replica.now, self.replica.corrected)
             await self.replica.start()
             shared = SharedTaking(self.replica, ledger, self.journal, self.telemetry)
         parts = GatewayParts(

@@ -80,6 +80,24 @@ def test_a_budget_holds_over_all_servers(street: Street) -> None:
     assert 2_100_000 - 2 * 210_000 <= spent <= 2_100_000
 
 
+@pytest.mark.req("REPLICA-E2E-001")
+def test_a_correction_holds_for_a_budget_everywhere(street: Street) -> None:
+    made = street.houses[0].admin("POST", "/keys", {"name": "t", "budget": {"amount": "0.0003", "currency": "USD"}})
+    key = made["key"]
+    _known(street, 1, key)
+    eventually(lambda: street.ask(2, key, max_tokens=20) == 429, "the budget is spent")
+    correction = {
+        "key": made["id"],
+        "amount": "-0.0003",
+        "currency": "USD",
+        "reason": "an apology",
+        "author": "olga",
+        "idempotency_key": "ticket-1",
+    }
+    street.houses[0].admin("POST", "/accounts/default/corrections", correction)
+    eventually(lambda: street.ask(2, key, max_tokens=20) == 200, "the correction is known elsewhere")
+
+
 @pytest.mark.req("REPLICA-E2E-002")
 def test_a_rate_limit_holds_over_all_servers(street: Street) -> None:
     key = street.houses[0].new_key(limits={"rpm": 12})

@@ -116,6 +116,7 @@ class Ledger:
         self._clock = clock
         self._unpriced: UnpricedPolicy = unpriced
         self._owner = owner
+        self._corrected: Callable[[set[str]], None] | None = None
         self._day = day_of(int(clock() * 1000))
         self.counts = Counts()
         self.corrected_to = 0  # the number of the last correction that the balances know of
@@ -144,15 +145,21 @@ class Ledger:
 
     def heed(self, made: Iterable[Correction]) -> None:
         """Counts corrections as spent, each once and in the order of their numbers."""
+        subjects: set[str] = set()
         for one in made:
             if one.number > self.corrected_to:
                 self.corrected_to = one.number
+                subjects.update(one.subjects)
                 for subject_id in one.subjects:
                     self._balances.purse(subject_id, one.currency).add(day_of(one.created_at).number, one.amount)
+        if subjects and self._corrected is not None:
+            self._corrected(subjects)
 
-    def follow(self, clock: Callable[[], float]) -> None:
-        """From here on time is what `clock` says, in seconds since the epoch: that of all replicas."""
+    def follow(self, clock: Callable[[], float], corrected: Callable[[set[str]], None]) -> None:
+        """One server among several: from here on time is what `clock` says, in seconds since the epoch, and the keys and
+        accounts whose spending was corrected are told to `corrected`."""
         self._clock = clock
+        self._corrected = corrected
 
     def standing(self, caller: Caller) -> Standing:
         """How the caller's key stands with the budget, its own or its account's, that has the least left."""

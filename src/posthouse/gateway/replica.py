@@ -51,6 +51,12 @@ class Replica:
     def up(self) -> bool:
         return self._redis.up
 
+    def corrected(self, subjects: set[str]) -> None:
+        """What these have spent is not what Redis knows: it is read anew."""
+        task = asyncio.get_running_loop().create_task(self._forget(subjects))
+        self._tasks.append(task)
+        task.add_done_callback(self._tasks.remove)
+
     def now(self) -> float:
         """Seconds since the epoch by Redis's clock, once it has been heard of."""
         return self._shared.now()
@@ -91,6 +97,13 @@ class Replica:
 
         with contextlib.suppress(PosthouseError):
             await asyncio.to_thread(left)
+
+    async def _forget(self, subjects: set[str]) -> None:
+        try:
+            await self._shared.forget(subjects)
+        except (RedisError, RedisLost) as error:
+            # What Redis loses it reads anew; what it keeps is off by the correction until the period ends.
+            logger.warning("a correction did not reach Redis: %s", error)
 
     def _installation(self) -> str:
         with self._database.write() as connection:

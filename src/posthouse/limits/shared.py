@@ -122,6 +122,7 @@ class SharedGate:
         self._open: dict[str, Taken] = {}
         self._asking: dict[str, float] = {}
         self._touched: dict[tuple[str, str], None] = {}
+        self._seen: dict[tuple[str, str], None] = {}  # the same since the start, the oldest forgotten first
         self._untold: dict[str, tuple[tuple[bytes, ...], tuple[Word, ...]]] = {}
         self.dropped = 0
 
@@ -144,7 +145,9 @@ class SharedGate:
                 taken = self._open[demand.request] = Taken(self, demand, keys, answer)
                 for purse in demand.purses:
                     if len(self._touched) < MAX_TOUCHED:
-                        self._touched[demand.root, purse.id] = None
+                        self._touched[demand.root, purse.id] = self._seen[demand.root, purse.id] = None
+                if len(self._seen) > MAX_TOUCHED:
+                    del self._seen[next(iter(self._seen))]
                 return taken
             if outcome == REFUSED:
                 raise _refusal(demand, answer)
@@ -240,6 +243,12 @@ class SharedGate:
         """Root and name of the purses that were taken from since the last call."""
         touched, self._touched = self._touched, {}
         return list(touched)
+
+    async def forget(self, subjects: set[str]) -> None:
+        """Has the purses of these keys and accounts read from PostgreSQL again, as far as we have taken from them."""
+        for root, purse in [one for one in self._seen if one[1].partition("|")[0] in subjects]:
+            await self._forget(root, _purse_keys(root, purse))
+            del self._seen[root, purse]
 
     async def judge(self, root: str, purse: str) -> int:
         """Ends the overdue holds of a purse as PostgreSQL says; how many there were. For holds whose replica is
