@@ -156,8 +156,8 @@ class Ledger:
             self._corrected(subjects)
 
     def follow(self, clock: Callable[[], float], corrected: Callable[[set[str]], None]) -> None:
-        """One server among several: from here on time is what `clock` says, in seconds since the epoch, and the keys and
-        accounts whose spending was corrected are told to `corrected`."""
+        """One server among several: from here on time is what `clock` says, in seconds since the epoch, and the keys
+        and accounts whose spending was corrected are told to `corrected`."""
         self._clock = clock
         self._corrected = corrected
 
