@@ -13,7 +13,8 @@ from posthouse.billing.balances import Day, instant_of
 from posthouse.core.caller import Budget, Subject
 from posthouse.storage import replicas
 from posthouse.storage.database import Database
-from posthouse.storage.tables import accounts, holds, spend
+from posthouse.storage.tables import holds, spend
+from posthouse.storage.trees import subtree
 
 T = TypeVar("T")
 _LENGTH: Final = {"day": 1, "week": 7, "month": 31}
@@ -76,16 +77,14 @@ def committed(connection: Connection, purse: str) -> Committed:
     connection.execute(_AS_OF_NOW)
     subject, currency, _, first = purse.rsplit("|", 3)
     since = instant_of(int(first))
-    family = select(accounts.c.id).where(accounts.c.id == subject).cte(recursive=True)
-    family = family.union_all(select(accounts.c.id).where(accounts.c.parent_id == family.c.id))
-    mine = or_(holds.c.key_id == subject, holds.c.account_id.in_(select(family.c.id)))
+    mine = or_(holds.c.key_id == subject, holds.c.account_id.in_(subtree(subject)))
     rows: Sequence[Any] = connection.execute(
         select(holds.c.id, holds.c.amount).where(
             holds.c.state == "held", holds.c.currency == currency, holds.c.created_at >= since, mine
         )
     ).all()
     total = select(func.sum(spend.c.amount)).where(
-        or_(spend.c.subject_id == subject, spend.c.subject_id.in_(select(family.c.id))),
+        or_(spend.c.subject_id == subject, spend.c.subject_id.in_(subtree(subject))),
         spend.c.currency == currency,
         spend.c.day >= int(first),
     )
