@@ -7,7 +7,7 @@ import pytest
 
 from posthouse.billing.ledger import Hold
 from posthouse.billing.model import TRANSITIONS, HoldEnded, Price, rates_of
-from posthouse.core.caller import Budget
+from posthouse.core.caller import Budget, Caller, Limits, Subject
 from posthouse.core.errors import Forbidden, InsufficientQuota, Unavailable
 from posthouse.core.money import Money
 from posthouse.storage.rows import EndRow, HoldRow
@@ -311,3 +311,19 @@ def test_the_ledger_counts_its_holds() -> None:
     holds[2].expire()
     counts = house.ledger.counts
     assert (counts.open, counts.settled, counts.released, counts.expired) == (1, 1, 1, 1)
+
+
+def test_one_request_may_cost_no_more_than_its_limits_say() -> None:
+    house = House()
+    limits = Limits(request_nano=100, request_currency="USD")
+    who = Caller("key_1", "key", "acc_1", (Subject("key_1", "key", "key", limits, usd(1_000)),))
+    assert house.hold(who, 100).amount == 100
+    with pytest.raises(InsufficientQuota, match=r"allow 0\.0000001 USD for one request"):
+        house.hold(who, 101)
+    assert house.hold(who, 500, least=60).amount == 100  # it names no cap: it is held to what it may cost
+    with pytest.raises(InsufficientQuota):
+        house.hold(who, 500, least=101)
+    with pytest.raises(Forbidden, match="limit of a request"):
+        house.hold(Caller("key_1", "key", "acc_1", (Subject("key_1", "key", "key", limits, None),)), 5, "CNY")
+    assert house.ledger.allowed(who, Money(90, "USD"), None) == Money(90, "USD")
+    assert house.ledger.allowed(who, Money(900, "USD"), 50) == Money(100, "USD")

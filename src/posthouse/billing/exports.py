@@ -145,7 +145,10 @@ def _flat(result: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _from_table(text: str) -> Iterator[tuple[str, dict[str, Any] | None]]:
     first = text.partition("\n")[0]
     table = csv.DictReader(io.StringIO(text), delimiter="\t" if "\t" in first else ",")
-    columns = set(table.fieldnames or ())
+    try:
+        columns = set(table.fieldnames or ())
+    except csv.Error as error:
+        raise InvalidRequest(f"The first line is no CSV: {error}.", param="file") from None
     at = next((name for name in ("usage_date_utc", "start_time_iso", "start_time") if name in columns), None)
     if at is None or not columns & (_INPUT | _OUTPUT | {"amount_value"}):
         shown = ", ".join(sorted(columns))[:300]

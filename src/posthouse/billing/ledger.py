@@ -213,11 +213,22 @@ class Ledger:
             amount, currency = reserve.nano, reserve.currency
             if amount:
                 for subject in caller.subjects:
+                    if subject.limits.request_nano is not None:
+                        amount = min(amount, self._within(subject, reserve, least))
                     if subject.budget is not None:
                         amount = min(amount, self._covered(subject, reserve, least, day))
         return self._begin(
             caller, HoldRow(request_id, caller.key_id, caller.account_id, model, amount, currency, now_ms)
         )
+
+    def allowed(self, caller: Caller, reserve: Money, least: int | None) -> Money:
+        """The reserve, or as much of it as one request of this caller may cost, where that is enough.
+        InsufficientQuota, Forbidden with code `currency_mismatch`."""
+        nano = reserve.nano
+        for subject in caller.subjects:
+            if subject.limits.request_nano is not None:
+                nano = min(nano, self._within(subject, reserve, least))
+        return reserve if nano == reserve.nano else Money(nano, reserve.currency)
 
     def record(self, caller: Caller, request_id: str, model: str, reserve: Money | None, now_ms: int) -> Hold:
         """A hold of what the shared gate has taken from the budgets already, at `now_ms`; nothing is compared here."""
@@ -308,6 +319,21 @@ class Ledger:
         self.counts.refused += 1
         raise not_covered(subject, left, reserve)
 
+    def _within(self, subject: Subject, reserve: Money, least: int | None) -> int:
+        """How much of the reserve one request of this subject may cost."""
+        most, currency = subject.limits.request_nano, subject.limits.request_currency
+        assert most is not None and currency is not None  # they go with each other, and the caller of this has looked
+        if currency != reserve.currency:
+            self.counts.refused += 1
+            raise _mismatch(subject, currency, reserve.currency, "limit of a request")
+        if reserve.nano <= most or (least is not None and least <= most):
+            return min(reserve.nano, most)
+        self.counts.refused += 1
+        raise InsufficientQuota(
+            f"The limits of this {subject.kind} allow {format_nano(most)} {currency} for one request, and this one may "
+            f"cost {format_nano(reserve.nano)}. Shorten the input or lower the output cap."
+        )
+
     def _unpriced_refusal(self, caller: Caller, model: str) -> Forbidden | None:
         if self._unpriced == "allow":
             return None
@@ -348,9 +374,9 @@ def _bounds(period: Period, today: Day) -> tuple[int | None, int | None]:
     return start.start_ms, end.start_ms
 
 
-def _mismatch(subject: Subject, budget: str, price: str) -> Forbidden:
+def _mismatch(subject: Subject, budget: str, price: str, what: str = "budget") -> Forbidden:
     return Forbidden(
-        f"The budget of this {subject.kind} is in {budget}, but the price of this model is in {price}, and no rate "
+        f"The {what} of this {subject.kind} is in {budget}, but the price of this model is in {price}, and no rate "
         f"between the two is known. The operator can give one ([[rates]] in posthouse.toml), a price in {budget} "
         f"([[prices]]), or a budget in {price}.",
         param="model",

@@ -100,7 +100,8 @@ class Caller(Struct, frozen=True):
 
     @property
     def has_budget(self) -> bool:
-        return any(subject.budget is not None for subject in self.subjects)
+        """Whether its spending is bounded: by a budget, or request by request."""
+        return any(subject.budget is not None or subject.limits.request_nano is not None for subject in self.subjects)
 
     def may_use(self, model: str) -> bool:
         return self.models is None or model in self.models

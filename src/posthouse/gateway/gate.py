@@ -38,6 +38,8 @@ class SharedTaking:
         reserve = wanted.reserve
         if reserve is None and (refusal := self._ledger.unpriced(caller, model)) is not None:
             raise refusal
+        if reserve is not None and reserve.nano:
+            reserve = self._ledger.allowed(caller, reserve, wanted.least)
         now_ms = int(self._gate.now() * 1000)
         budgeted = [] if reserve is None or not reserve.nano else _budgeted(caller, reserve)
         demand = Demand(
