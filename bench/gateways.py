@@ -16,6 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
 
 from bench import bodies
 from bench.load import Target
@@ -156,9 +160,11 @@ def start(command: Command, world: World, port: int, secret: str) -> tuple[Runni
 class Posthouse:
     """Sets up Posthouse with everything on: a hashed key with limits and a budget, prices, ledger, log, metrics."""
 
+    name = "posthouse"
+
     def __init__(self, world: World) -> None:
         self._world = world
-        self._folder = world.folder / "posthouse"
+        self._folder = world.folder / self.name
         self._folder.mkdir()
         self._admin = secrets.token_urlsafe(32)
         self._port = free_port()
@@ -184,8 +190,12 @@ class Posthouse:
             "--data",
             str(folder / "data"),
         ]
-        more = {"POSTHOUSE_ADMIN_KEY": self._admin, "PYTHONPATH": str(self._world.root / "src")}
+        more = {"POSTHOUSE_ADMIN_KEY": self._admin, "PYTHONPATH": str(self._world.root / "src"), **self.servers()}
         return Command(arguments, clean_environment(folder, more), folder, folder / "output.log")
+
+    def servers(self) -> dict[str, str]:
+        """The variables that name servers to use; none, for SQLite and this one process."""
+        return {}
 
     def start(self, cold_starts: int) -> Gateway:
         """Make the key in a first life, then start `cold_starts` times from cold; the last one stays."""
@@ -208,9 +218,7 @@ class Posthouse:
         status, _ = http_json(self._port, "GET", "/admin/api/keys", self._admin)
         if status != 200:
             raise BenchError(f"the control plane does not answer: {status}")
-        return Gateway(
-            "posthouse", _own_version(), self._port, secret, running, answered=cold_starts, cold_starts=times
-        )
+        return Gateway(self.name, _own_version(), self._port, secret, running, answered=cold_starts, cold_starts=times)
 
     def audit(self, gateway: Gateway) -> list[str]:
         """What is wrong with the bookkeeping after the run; empty when every answer was billed."""
@@ -229,6 +237,35 @@ class Posthouse:
     def profile(self) -> Path:
         """Where cProfile wrote."""
         return self._folder / "profile.pstats"
+
+
+class Shared(Posthouse):
+    """The same with PostgreSQL and Redis, as several servers use them: a database of its own, gone at the end."""
+
+    name = "shared"
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._server = os.environ.get("POSTHOUSE_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
+        self._redis = os.environ.get("POSTHOUSE_TEST_REDIS", "redis://127.0.0.1:6379/0")
+        self._database = f"posthouse_bench_{secrets.token_hex(4)}"
+        self._in_postgres("CREATE DATABASE {}")
+
+    def servers(self) -> dict[str, str]:
+        base, _, query = self._server.partition("?")
+        url = f"{base.rsplit('/', 1)[0]}/{self._database}" + (f"?{query}" if query else "")
+        return {"POSTHOUSE_DATABASE_URL": url, "POSTHOUSE_REDIS_URL": self._redis}
+
+    def drop(self) -> None:
+        """Takes the database away."""
+        self._in_postgres("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+
+    def _in_postgres(self, statement: LiteralString) -> None:
+        try:
+            with psycopg.connect(self._server, autocommit=True, connect_timeout=5) as connection:
+                connection.execute(sql.SQL(statement).format(sql.Identifier(self._database)))
+        except psycopg.Error as error:
+            raise BenchError(f"no database on PostgreSQL (POSTHOUSE_TEST_POSTGRES names one): {error}") from None
 
 
 def _own_version() -> str:

@@ -11,16 +11,18 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import machine, profiling, report, scenarios
-from bench.gateways import Gateway, Posthouse, World, direct, start_command
+from bench.gateways import Gateway, Posthouse, Shared, World, direct, start_command
 from bench.peers import start_litellm, start_nginx
 from bench.processes import MockProcess, choose_cores
 from bench.reactor import BenchError
 from bench.report import Report, Row, Table
 from bench.scenarios import CPU_SCENARIOS, CpuScenario, Effort, Latency, Sample
+from bench.shared import shared_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".venv-bench"
@@ -257,13 +259,29 @@ def start_peers(bench: Bench, options: argparse.Namespace) -> list[Gateway]:
     return gateways
 
 
-def measure(bench: Bench, options: argparse.Namespace, started: list[Gateway]) -> int:
+def start_houses(
+    bench: Bench, options: argparse.Namespace, started: list[Gateway], leave: ExitStack
+) -> list[Posthouse]:
+    """Posthouse as it comes, and where asked for with PostgreSQL and Redis; what they leave behind goes to `leave`."""
+    if options.without_posthouse:
+        return []
+    say("starting posthouse")
+    houses = [Posthouse(bench.world)]
+    started.append(houses[0].start(bench.effort.cold_starts))
+    if options.shared:
+        say("starting posthouse with PostgreSQL and Redis")
+        shared = Shared(bench.world)
+        leave.callback(shared.drop)
+        houses.append(shared)
+        started.append(shared.start(1))
+    return houses
+
+
+def measure(bench: Bench, options: argparse.Namespace, started: list[Gateway], leave: ExitStack) -> int:
     """Start everything, measure, print; `started` gets every gateway as it runs, so that the caller can end them."""
     load = f"{os.getloadavg()[0]:.2f}"
-    posthouse = None if options.without_posthouse else Posthouse(bench.world)
-    if posthouse:
-        say("starting posthouse")
-        started.append(posthouse.start(bench.effort.cold_starts))
+    houses = start_houses(bench, options, started, leave)
+    posthouse = houses[0] if houses else None
     started.extend(start_peers(bench, options))
     if not started:
         raise BenchError("nothing to measure")
@@ -278,8 +296,14 @@ def measure(bench: Bench, options: argparse.Namespace, started: list[Gateway]) -
     if not options.only:
         bench.latencies(all_found)
         bench.memory(own)
-    problems = posthouse.audit(own.gateway) if posthouse else []
-    rows = [*cpu_rows(own, bench.chosen), *translation_rows(own), *ratio_rows(all_found)]
+    audits = [(house.name, house.audit(gateway)) for house, gateway in zip(houses, started, strict=False)]
+    problems = [f"{name}: {problem}" for name, found_wrong in audits for problem in found_wrong]
+    rows = [
+        *cpu_rows(own, bench.chosen),
+        *translation_rows(own),
+        *shared_rows(own, all_found[1:]),
+        *ratio_rows(all_found),
+    ]
     if not options.only:
         rows += [*latency_rows(own), *memory_rows(own)]
     if posthouse:
@@ -303,10 +327,13 @@ def measure(bench: Bench, options: argparse.Namespace, started: list[Gateway]) -
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line; the environment sets the defaults."""
-    on = {name: bool(os.environ.get(f"BENCH_{name}")) for name in ("QUICK", "PEERS", "WRITE", "STRICT")}
+    on = {name: bool(os.environ.get(f"BENCH_{name}")) for name in ("QUICK", "PEERS", "SHARED", "WRITE", "STRICT")}
     parser = argparse.ArgumentParser(prog="bench", description="The benchmark of the hot path.")
     parser.add_argument("--quick", action="store_true", default=on["QUICK"], help="a short run")
     parser.add_argument("--peers", action="store_true", default=on["PEERS"], help="LiteLLM's proxy and nginx beside it")
+    parser.add_argument(
+        "--shared", action="store_true", default=on["SHARED"], help="Posthouse with PostgreSQL and Redis beside it"
+    )
     parser.add_argument("--skip", action="append", default=[], metavar="PEER", help="leave this peer out")
     parser.add_argument(
         "--write", action="store_true", default=on["WRITE"], help="put the table into the documentation"
@@ -339,11 +366,12 @@ def main(arguments: list[str]) -> int:
     cores = choose_cores()
     os.sched_setaffinity(0, cores.harness)
     started: list[Gateway] = []
+    leave = ExitStack()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         mock = MockProcess(sys.executable, ROOT, cores.harness)
         try:
             world = World(ROOT, Path(folder), cores, mock.port, options.profile)
-            return measure(Bench(world, mock, effort, chosen), options, started)
+            return measure(Bench(world, mock, effort, chosen), options, started, leave)
         except BenchError as error:
             say(f"stopped: {error}")
             return 1
@@ -351,6 +379,7 @@ def main(arguments: list[str]) -> int:
             for gateway in started:
                 gateway.stop()
             mock.stop()
+            leave.close()
 
 
 if __name__ == "__main__":
