@@ -25,7 +25,7 @@ class Purse(Struct, frozen=True, gc=False):
 
 
 class Demand(Struct, frozen=True, gc=False):
-    """What a request needs. `root`: the account above all of its subjects; `request`: its id."""
+    """What a request needs. `root`: what all of its keys are tagged with, the installation; `request`: its id."""
 
     root: str
     request: str

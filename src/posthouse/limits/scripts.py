@@ -1,6 +1,6 @@
 """What the shared gate runs in Redis: three scripts, each all or nothing.
 
-All keys of a request have one hash tag, its root account's, so that they lie in one slot:
+All keys of a demand have one hash tag, its root (the installation), so that they lie in one slot:
 
     ph:{root}:epoch         a word that is gone when Redis has forgotten everything
     ph:{root}:s:SUBJECT     hash: rm rh tm im, when the bucket of requests per minute and hour, of tokens and of images
