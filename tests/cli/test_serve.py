@@ -86,7 +86,7 @@ def test_without_configuration_the_call_to_try_names_the_model_that_answers(
 
 def test_a_mistake_in_the_settings_is_told_and_is_1(tmp_path: Path, environ: dict[str, str]) -> None:
     (tmp_path / "posthouse.toml").write_text(CONFIG.replace('"echo"', '"ehco"'))
-    done = run(tmp_path, environ, "serve")
+    done = run(tmp_path, environ, "serve", "--port", "0")
     assert done.returncode == 1
     assert "posthouse.toml:4: providers[0].type: there is no type of provider named ehco" in done.stderr
     assert "Traceback" not in done.stderr
