@@ -40,6 +40,7 @@ from posthouse.billing.desk import Kept, PriceDesk
 from posthouse.billing.estimate import TokenCounter
 from posthouse.billing.exchange import ExchangeBook
 from posthouse.billing.ledger import Ledger
+from posthouse.billing.stands import NoStands, StandReader
 from posthouse.billing.prices import PriceBook
 from posthouse.core.errors import ConfigError, PosthouseError
 from posthouse.core.hours import zone_of
@@ -144,8 +145,7 @@ class Posthouse:
         running = Running(self.router, self.prices, self.pricing, self.client, self._offers_of)
         self.configuration = Configuration(self._loaded, self._read, frozenset(self.registry.by_name), running)
         zone = zone_of(settings.limits.time_zone)
-        limiter = Limiter(zone=zone)
-        shared = None
+        limiter, shared = Limiter(zone=zone), None
         self.ledger = ledger = await asyncio.to_thread(self._open_ledger)
         if settings.storage.redis_url is not None:
             self.replica = Replica(
@@ -162,6 +162,7 @@ class Posthouse:
             router=self.router,
             counter=self._counter,
             ledgers=Ledgers(self.journal, self.telemetry),
+            budgets=StandReader(ledger, self.database, self.journal) if shared is None else NoStands(),
             shared=shared,
             house=house_limits(settings.limits),
         )
@@ -204,7 +205,9 @@ class Posthouse:
                 "and start again. Nothing is lost: they are in the journal of the data folder."
             )
         owner = self.journal.name if shares else None
-        return Ledger.open(self.database, self.journal, self.settings.billing.unpriced, owner=owner)
+        ledger = Ledger.open(self.database, self.journal, self.settings.billing.unpriced, owner=owner)
+        ledger.above = self.directory.above
+        return ledger
 
     # What the door asks
 

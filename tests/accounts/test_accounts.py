@@ -16,7 +16,7 @@ def test_the_default_account_always_exists(opened: Open) -> None:
 
 
 def test_an_account_is_found_by_id_and_by_name(directory: Directory) -> None:
-    made = directory.create_account(NewAccount(name="团队", limits=Limits(tpm=7), budget=Budget(3, "CNY", "week")))
+    made = directory.create_account(NewAccount(name="团队", limits=Limits(tpm=7), budgets=(Budget(3, "CNY", "week"),)))
     assert directory.get_account(made.id) == directory.get_account("团队") == made
     for reference in ("absent", "", "\x00"):
         with pytest.raises(NotFound):
@@ -34,7 +34,7 @@ def test_an_accounts_limits_and_budget_hold_for_its_keys_at_once(directory: Dire
     assert (account.id, account.name) == ("default", "house")
     subject = directory.authenticate(created.secret).subjects[1]
     assert (subject.name, subject.limits) == ("house", Limits(rpm=3))
-    assert subject.budget == Budget(1_000_000_000, "USD", "day")
+    assert subject.budgets == (Budget(1_000_000_000, "USD", "day"),)
     assert directory.get_key(created.key.id).account_name == "house"
 
 

@@ -27,7 +27,7 @@ KEY = Key(
     account_name="house",
     models=("m",),
     limits=Limits(rpm=1),
-    budget=Budget(5_500_000_000, "USD", "month"),
+    budgets=(Budget(5_500_000_000, "USD", "month"),),
     created_at=1_790_000_000.25,
     expires_at=1_800_000_000,
     revoked_at=None,
@@ -52,7 +52,7 @@ def test_a_new_key_is_read_as_the_contract_writes_it() -> None:
         name="ci",
         account="team",
         models=("a", "b"),
-        budget=Budget(5_000_000_000, "USD", "month"),
+        budgets=(Budget(5_000_000_000, "USD", "month"),),
         limits=Limits(rpm=1),
         expires_at=1_798_761_600,
         defaults={"temperature": 0.2, "stop": ["x"]},
@@ -69,7 +69,7 @@ def test_what_is_absent_or_null_is_not_set() -> None:
 
 def test_a_budget_is_for_ever_where_no_period_is_said() -> None:
     key = new_key_of({"name": "k", "budget": {"amount": 5, "currency": "CNY"}})
-    assert key.budget == Budget(5_000_000_000, "CNY", "total")
+    assert key.budgets == (Budget(5_000_000_000, "CNY", "total"),)
     assert budget_of("0.5", "USD", "day") == Budget(500_000_000, "USD", "day")
 
 
@@ -137,9 +137,9 @@ def test_changes_tell_absent_from_null() -> None:
     assert key_changes_of({}) == KeyChanges()
     changes = key_changes_of({"limits": {"rpm": None, "tpm": 3}, "expires_at": None, "models": ["m"]})
     assert (changes.rpm, changes.tpm, changes.concurrency) == (None, 3, UNSET)
-    assert (changes.expires_at, changes.models, changes.budget, changes.name) == (None, ("m",), UNSET, UNSET)
+    assert (changes.expires_at, changes.models, changes.budgets, changes.name) == (None, ("m",), UNSET, UNSET)
     cleared = key_changes_of({"limits": None, "budget": None})
-    assert (cleared.rpm, cleared.tpm, cleared.concurrency, cleared.budget) == (None, None, None, None)
+    assert (cleared.rpm, cleared.tpm, cleared.concurrency, cleared.budgets) == (None, None, None, ())
     assert account_changes_of({"disabled": True, "name": "n"}).disabled is True
 
 
@@ -184,7 +184,7 @@ def test_a_key_is_shown_without_its_secret_and_a_new_one_with_it() -> None:
 
 
 def test_an_account_is_shown_with_its_state() -> None:
-    account = Account("acc_1", "team", Limits(), None, 1_790_000_000, 1_790_000_060)
+    account = Account("acc_1", "team", Limits(), (), 1_790_000_000, 1_790_000_060)
     assert account_to_json(account) == {
         "id": "acc_1",
         "name": "team",

@@ -23,7 +23,7 @@ def test_a_new_key_is_let_in_at_once_with_its_scope_limits_and_budget(directory:
         name="ci",
         models=("a", "b"),
         limits=Limits(rpm=10, tpm=1000, concurrency=2),
-        budget=Budget(5_000_000_000, "USD", "month"),
+        budgets=(Budget(5_000_000_000, "USD", "month"),),
         expires_at=START + 60,
     )
     created = directory.create_key(new)
@@ -33,8 +33,8 @@ def test_a_new_key_is_let_in_at_once_with_its_scope_limits_and_budget(directory:
     assert caller.expires_at == START + 60
     assert not caller.admin
     own, account = caller.subjects
-    assert (own.id, own.kind, own.limits, own.budget) == (created.key.id, "key", new.limits, new.budget)
-    assert (account.id, account.kind, account.limits, account.budget) == ("default", "account", Limits(), None)
+    assert (own.id, own.kind, own.limits, own.budgets) == (created.key.id, "key", new.limits, new.budgets)
+    assert (account.id, account.kind, account.limits, account.budgets) == ("default", "account", Limits(), ())
 
 
 def test_what_a_key_wants_comes_with_its_caller_also_after_a_restart(opened: Open) -> None:
@@ -147,7 +147,7 @@ def test_a_change_of_ours_after_one_that_we_have_not_seen_brings_both(opened: Op
 
 def test_a_directory_opened_later_knows_the_keys_that_live_and_no_others(opened: Open, clock: Clock) -> None:
     first = opened()
-    living = first.create_key(NewKey(name="living", models=("m",), budget=Budget(1, "CNY", "day")))
+    living = first.create_key(NewKey(name="living", models=("m",), budgets=(Budget(1, "CNY", "day"),)))
     revoked = first.create_key(NewKey(name="revoked"))
     expired = first.create_key(NewKey(name="expired", expires_at=START + 1))
     first.revoke_key(revoked.key.id)
@@ -182,12 +182,12 @@ def test_a_secret_is_long_url_safe_and_kept_as_a_hash_only(database: Database) -
 
 
 def test_a_key_is_changed_field_by_field(directory: Directory) -> None:
-    budget = Budget(10, "USD", "total")
-    created = directory.create_key(NewKey(name="k", models=("a",), limits=Limits(rpm=1, tpm=2), budget=budget))
+    budgets = (Budget(10, "USD", "total"),)
+    created = directory.create_key(NewKey(name="k", models=("a",), limits=Limits(rpm=1, tpm=2), budgets=budgets))
     changed = directory.update_key(created.key.id, key_changes_of({"name": "l", "limits": {"rpm": None}}))
-    assert (changed.name, changed.models, changed.limits, changed.budget) == ("l", ("a",), Limits(tpm=2), budget)
+    assert (changed.name, changed.models, changed.limits, changed.budgets) == ("l", ("a",), Limits(tpm=2), budgets)
     changed = directory.update_key(created.key.id, key_changes_of({"models": None, "budget": None, "limits": None}))
-    assert (changed.models, changed.limits, changed.budget) == (None, Limits(), None)
+    assert (changed.models, changed.limits, changed.budgets) == (None, Limits(), ())
     changed = directory.update_key(created.key.id, KeyChanges(expires_at=START + 9))
     assert changed == directory.get_key(created.key.id)
     caller = directory.authenticate(created.secret)
@@ -289,12 +289,12 @@ def test_the_largest_values_that_the_rules_allow_can_be_stored(directory: Direct
         name="名" * 128,
         models=tuple(f"{index:03d}" + "m" * 253 for index in range(1000)),
         limits=Limits(rpm=10**9, tpm=10**12, concurrency=10**6),
-        budget=Budget(2**63 - 1, "USD", "week"),
+        budgets=(Budget(2**63 - 1, "USD", "week"),),
         expires_at=253_402_300_799,
     )
     created = directory.create_key(new)
     key = directory.get_key(created.key.id)
-    assert (key.name, key.models, key.limits, key.budget) == (new.name, new.models, new.limits, new.budget)
+    assert (key.name, key.models, key.limits, key.budgets) == (new.name, new.models, new.limits, new.budgets)
     assert key.expires_at == new.expires_at
 
 

@@ -36,12 +36,12 @@ def test_limits_and_budgets_of_all_that_is_above_come_with_the_caller(opened: Op
     company, team, _ = family(directory)
     secret = directory.create_key(NewKey(name="k", account="person", limits=Limits(rpm=100))).secret
     budget = Budget(5, "USD", "day")
-    directory.update_account(company, AccountChanges(budget=budget, rpd=7))
+    directory.update_account(company, AccountChanges(budgets=(budget,), rpd=7))
     directory.update_account(team, AccountChanges(rpm=10, model_limits={"m": Limits(rpm=1)}))
     caller = directory.authenticate(secret)
     assert [subject.limits.rpm for subject in caller.subjects] == [100, None, 10, None]
     assert caller.subjects[3].limits.rpd == 7
-    assert caller.subjects[3].budget == budget
+    assert caller.subjects[3].budgets == (budget,)
     assert caller.by_model
     assert caller.subjects[2].models["m"].limits == Limits(rpm=1)
     assert caller.subjects[2].models["m"].kind == "model"
@@ -164,7 +164,7 @@ def test_a_place_is_told_from_the_root_or_from_where_one_may_look(opened: Open) 
 
 def test_accounts_that_make_no_tree_let_nobody_in() -> None:
     accounts = {
-        id: Account(id, id, Limits(), None, 0.0, None, parent_id=parent)
+        id: Account(id, id, Limits(), (), 0.0, None, parent_id=parent)
         for id, parent in (("a", "b"), ("b", "a"), ("c", "a"), ("d", "gone"), ("root", None), ("e", "root"))
     }
     lines = lines_of(accounts)

@@ -61,8 +61,8 @@ def caller(key: Budget | None = None, account: Budget | None = None, name: str =
         key_name=f"key {name}",
         account_id="acc_1",
         subjects=(
-            Subject(f"key_{name}", "key", f"key {name}", Limits(), key),
-            Subject("acc_1", "account", "default", Limits(), account),
+            Subject(f"key_{name}", "key", f"key {name}", Limits(), (key,) if key else ()),
+            Subject("acc_1", "account", "default", Limits(), (account,) if account else ()),
         ),
     )
 

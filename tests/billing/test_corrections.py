@@ -47,7 +47,8 @@ def test_a_correction_moves_spending_of_account_and_key_and_the_roll_ups(
     desk.make(replace(CREDIT, key_id="key_1"))
     desk.make(replace(CREDIT, idempotency_key="ticket-2"))
     with stored.database.read() as connection:
-        spent = {row.subject_id: row.amount for row in connection.execute(select(spend))}
+        rows = connection.execute(select(spend.c.subject_id, func.sum(spend.c.amount)).group_by(spend.c.subject_id))
+        spent = {subject_id: int(amount) for subject_id, amount in rows}
         by_account, _ = usage(connection, "account")
         by_model, _ = usage(connection, "model")
         edge, _ = usage(connection, "account", Span(int(stored.clock() * 1000) - 1, int(stored.clock() * 1000) + 1))

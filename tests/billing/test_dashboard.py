@@ -16,8 +16,10 @@ from posthouse.billing.dashboard import (
     usage_of_key,
 )
 from posthouse.billing.span import Span
+from posthouse.billing.standings import standing
+from posthouse.core.caller import Caller
 from posthouse.core.errors import InvalidRequest
-from tests.billing.fakes import NOW, PRICE, House, caller, usd
+from tests.billing.fakes import NOW, PRICE, caller, usd
 from tests.billing.stored import StoredHouse
 
 TODAY = int(NOW * 1000) // DAY_MS * DAY_MS
@@ -29,39 +31,45 @@ def plain(body: dict[str, Any]) -> dict[str, Any]:
     return decoded
 
 
-def test_a_key_with_a_budget_sees_what_it_used_and_what_is_left() -> None:
-    house = House()
+def asked(house: StoredHouse, who: Caller) -> Standing:
+    house.save()
+    with house.database.snapshot() as connection:
+        return standing(connection, who, int(NOW * 1000))
+
+
+def test_a_key_with_a_budget_sees_what_it_used_and_what_is_left(stored: StoredHouse) -> None:
+    house = stored
     me = caller(key=usd(5_000_000_000))
     house.hold(me, 1_250_000_000)
-    standing = house.ledger.standing(me)
-    assert (standing.used, standing.left, standing.limit) == (1_250_000_000, 3_750_000_000, 5_000_000_000)
-    body = plain(subscription(standing, 1_800_000_000.0))
+    found = asked(house, me)
+    assert (found.used, found.left, found.limit) == (1_250_000_000, 3_750_000_000, 5_000_000_000)
+    body = plain(subscription(found, 1_800_000_000.0))
     assert (body["object"], body["hard_limit_usd"], body["access_until"]) == ("billing_subscription", 5, 1_800_000_000)
-    granted = plain(credit_grants(standing, "key_1", None))
+    granted = plain(credit_grants(found, "key_1", None))
     assert (granted["total_granted"], granted["total_used"], granted["total_available"]) == (5, 1.25, 3.75)
     (grant,) = granted["grants"]["data"]
     assert (grant["id"], grant["grant_amount"], grant["used_amount"], grant["expires_at"]) == ("key_1", 5, 1.25, 0)
 
 
-def test_the_budget_with_the_least_left_is_the_one_and_other_keys_stay_unseen() -> None:
-    house = House()
+def test_the_budget_with_the_least_left_is_the_one_and_other_keys_stay_unseen(stored: StoredHouse) -> None:
+    house = stored
     account = usd(1_000, "month")
     house.hold(caller(account=account, name="2"), 700)
     me = caller(key=usd(900), account=account)
     house.hold(me, 50)
-    standing = house.ledger.standing(me)
-    assert (standing.used, standing.left, standing.limit) == (50, 250, 300)
+    found = asked(house, me)
+    assert (found.used, found.left, found.limit) == (50, 250, 300)
 
 
 @pytest.mark.parametrize(
     ("period", "days"), [("day", (0, 1)), ("week", (-4, 3)), ("month", (-19, 11)), ("total", None)]
 )
-def test_a_grant_lasts_as_long_as_the_period(period: str, days: tuple[int, int] | None) -> None:
-    standing = House().ledger.standing(caller(key=usd(10, period)))
+def test_a_grant_lasts_as_long_as_the_period(stored: StoredHouse, period: str, days: tuple[int, int] | None) -> None:
+    found = asked(stored, caller(key=usd(10, period)))
     expected = (None, None) if days is None else tuple(TODAY + day * DAY_MS for day in days)
-    assert (standing.start_ms, standing.end_ms) == expected
+    assert (found.start_ms, found.end_ms) == expected
     if days is not None:
-        (grant,) = plain(credit_grants(standing, "k", None))["grants"]["data"]
+        (grant,) = plain(credit_grants(found, "k", None))["grants"]["data"]
         assert (grant["effective_at"], grant["expires_at"]) == (expected[0] // 1000, expected[1] // 1000)  # type: ignore[operator]
 
 
@@ -69,11 +77,11 @@ def test_what_is_overdrawn_is_never_a_negative_limit() -> None:
     assert Standing(70, -20, "USD").limit == 70
 
 
-def test_without_a_budget_there_is_no_limit() -> None:
-    standing = House().ledger.standing(caller())
-    assert standing == Standing(0, None, None)
-    assert plain(subscription(standing, None))["hard_limit_usd"] == UNLIMITED // 10**9
-    assert plain(subscription(standing, None))["access_until"] == 0
+def test_without_a_budget_there_is_no_limit(stored: StoredHouse) -> None:
+    found = asked(stored, caller())
+    assert found == Standing(0, None, None)
+    assert plain(subscription(found, None))["hard_limit_usd"] == UNLIMITED // 10**9
+    assert plain(subscription(found, None))["access_until"] == 0
 
 
 @pytest.fixture

@@ -42,6 +42,7 @@ def test_a_hold_and_its_settlement_are_written_with_all_that_the_entries_need() 
                 "main",
                 20261120,
                 "complete",
+                "m",
             ),
         ),
     ]
@@ -316,7 +317,7 @@ def test_the_ledger_counts_its_holds() -> None:
 def test_one_request_may_cost_no_more_than_its_limits_say() -> None:
     house = House()
     limits = Limits(request_nano=100, request_currency="USD")
-    who = Caller("key_1", "key", "acc_1", (Subject("key_1", "key", "key", limits, usd(1_000)),))
+    who = Caller("key_1", "key", "acc_1", (Subject("key_1", "key", "key", limits, (usd(1_000),)),))
     assert house.hold(who, 100).amount == 100
     with pytest.raises(InsufficientQuota, match=r"allow 0\.0000001 USD for one request"):
         house.hold(who, 101)
@@ -324,6 +325,6 @@ def test_one_request_may_cost_no_more_than_its_limits_say() -> None:
     with pytest.raises(InsufficientQuota):
         house.hold(who, 500, least=101)
     with pytest.raises(Forbidden, match="limit of a request"):
-        house.hold(Caller("key_1", "key", "acc_1", (Subject("key_1", "key", "key", limits, None),)), 5, "CNY")
+        house.hold(Caller("key_1", "key", "acc_1", (Subject("key_1", "key", "key", limits),)), 5, "CNY")
     assert house.ledger.allowed(who, Money(90, "USD"), None) == Money(90, "USD")
     assert house.ledger.allowed(who, Money(900, "USD"), 50) == Money(100, "USD")

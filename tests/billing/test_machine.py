@@ -213,8 +213,8 @@ class Books(RuleBasedStateMachine):
     def caller(self, key: str) -> Caller:
         account = ACCOUNTS[key]
         subjects = (
-            Subject(key, "key", key, Limits(), self.budgets.get(key)),
-            Subject(account, "account", account, Limits(), self.budgets.get(account)),
+            Subject(key, "key", key, Limits(), tuple(filter(None, [self.budgets.get(key)]))),
+            Subject(account, "account", account, Limits(), tuple(filter(None, [self.budgets.get(account)]))),
         )
         return Caller(key, key, account, subjects)
 

@@ -114,7 +114,7 @@ def test_a_problem_says_whose_it_is_and_what_was_found(kept: StoredHouse) -> Non
     change(kept, "UPDATE spend SET amount = 13 WHERE subject_id = 'key_2'")
     problem = verify(kept.database, kept.clock()).problems[0]
     assert (problem.rule, problem.id) == ("LEDGER-4", "key_2")
-    assert problem.detail == "on 20261120 13 nano-units USD are noted as spent, but the entries add up to 12"
+    assert problem.detail == "on 20261120 13 nano-units USD are noted as spent on m, but the entries add up to 12"
 
 
 def test_the_list_of_problems_is_bounded(stored: StoredHouse) -> None:

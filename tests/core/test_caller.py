@@ -2,8 +2,8 @@
 
 from posthouse.core.caller import Budget, Caller, Limits, Subject
 
-_FREE = Subject("acc_1", "account", "default", Limits(), None)
-_BOUND = Subject("key_1", "key", "mine", Limits(rpm=5), Budget(10, "USD", "day"))
+_FREE = Subject("acc_1", "account", "default", Limits())
+_BOUND = Subject("key_1", "key", "mine", Limits(rpm=5), (Budget(10, "USD", "day"),))
 
 
 def test_a_key_without_a_list_may_use_every_model() -> None:

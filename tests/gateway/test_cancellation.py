@@ -11,6 +11,7 @@ from posthouse.billing.balances import Balances
 from posthouse.billing.estimate import TokenCounter
 from posthouse.billing.ledger import Ledger
 from posthouse.billing.prices import PriceBook
+from posthouse.billing.stands import NoStands
 from posthouse.core.caller import Caller, Limits, Subject
 from posthouse.core.errors import UpstreamFailure
 from posthouse.gateway.admission import GatewayParts
@@ -31,7 +32,7 @@ EVENT: Final = b'data: {"object":"chat.completion.chunk","choices":[{"index":0,"
 END: Final = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 WHOLE: Final = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}'
 CALLER: Final = Caller(
-    "key_1", "one", "acc_1", (Subject("key_1", "key", "one", Limits(concurrency=1), usd(1_000_000_000)),)
+    "key_1", "one", "acc_1", (Subject("key_1", "key", "one", Limits(concurrency=1), (usd(1_000_000_000),)),)
 )
 PRICE: Final[dict[str, Any]] = {"model": "m", "currency": "USD", "input": "1", "output": "1"}
 TURNS: Final = 30
@@ -84,6 +85,7 @@ def spine(counter: TokenCounter, *, fails: bool) -> Spine:
         router=rig.router,
         counter=counter,
         ledgers=Ledgers(journal, telemetry),  # type: ignore[arg-type]
+        budgets=NoStands(),
     )
     made = Spine(Gateway(parts, GatewayOptions()), journal, parts.limiter, telemetry, [])
 

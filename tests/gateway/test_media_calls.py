@@ -17,6 +17,7 @@ from posthouse.billing.balances import Balances
 from posthouse.billing.estimate import TokenCounter
 from posthouse.billing.ledger import Ledger
 from posthouse.billing.prices import PriceBook
+from posthouse.billing.stands import NoStands
 from posthouse.billing.store import request_detail
 from posthouse.core.errors import Forbidden, InsufficientQuota
 from posthouse.core.usage import Usage
@@ -98,6 +99,7 @@ async def house(folder: Path, *tables: dict[str, object]) -> AsyncIterator[House
             router=rig.router,
             counter=counter,
             ledgers=Ledgers(journal, Telemetry()),
+            budgets=NoStands(),
         )
         made = House(Gateway(parts, GatewayOptions()), rig, journal, database, asyncio.Event())
         rig.scripts = {f"{name}/m": made.answers for name in names}

@@ -55,8 +55,8 @@ def test_a_limit_on_one_request_is_of_all_that_it_may_use() -> None:
     outputs = Outputs()
     for _ in range(ENOUGH):
         outputs.add("m", 10)
-    bound = Subject("key_1", "key", "k", Limits(request_tokens=1000), None)
-    free = Subject("key_1", "key", "k", Limits(tpm=1000), None)
+    bound = Subject("key_1", "key", "k", Limits(request_tokens=1000))
+    free = Subject("key_1", "key", "k", Limits(tpm=1000))
     assert outputs.likely("m", 1, 5000, (bound,)) == 5000
     assert outputs.likely("m", 1, 5000, (free,)) < 20
     assert outputs.likely("m", 3, 5000, (free,)) == 3 * outputs.likely("m", 1, 5000, (free,))

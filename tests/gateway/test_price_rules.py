@@ -17,6 +17,7 @@ from posthouse.billing.estimate import TokenCounter
 from posthouse.billing.exchange import ExchangeBook
 from posthouse.billing.ledger import Ledger
 from posthouse.billing.prices import PriceBook
+from posthouse.billing.stands import NoStands
 from posthouse.billing.store import request_detail
 from posthouse.billing.verify import verify
 from posthouse.core.caller import Budget
@@ -94,6 +95,7 @@ async def house(
             router=rig.router,
             counter=counter,
             ledgers=Ledgers(journal, Telemetry()),
+            budgets=NoStands(),
         )
         made = House(Gateway(parts, GatewayOptions()), journal, database, {})
         rig.scripts = {"a/m": made.answers}

@@ -6,8 +6,8 @@ from posthouse.core.caller import Caller, Limits, Subject
 from posthouse.gateway.subjects import HouseLimits, default_limits, house_limits, passable, subjects_of
 from posthouse.settings.model import Amount, BoundSettings, LimitsSettings, ModelLimitsSettings
 
-KEY = Subject("key_1", "key", "k", Limits(rpm=5), None)
-ACCOUNT = Subject("acc_1", "account", "a", Limits(), None)
+KEY = Subject("key_1", "key", "k", Limits(rpm=5))
+ACCOUNT = Subject("acc_1", "account", "a", Limits())
 CALLER = Caller("key_1", "k", "acc_1", (KEY, ACCOUNT))
 HOUSE = house_limits(
     LimitsSettings(models=(ModelLimitsSettings(name="m", rpm=3),), address=BoundSettings(concurrency=2))
@@ -26,8 +26,8 @@ def test_a_model_and_an_address_have_limits_of_their_own() -> None:
 
 
 def test_a_key_may_have_limits_for_a_model() -> None:
-    own = Subject("model:key:key_1:m", "model", "m", Limits(rpm=1), None)
-    key = Subject("key_1", "key", "k", Limits(), None, {"m": own})
+    own = Subject("model:key:key_1:m", "model", "m", Limits(rpm=1))
+    key = Subject("key_1", "key", "k", Limits(), (), {"m": own})
     caller = Caller("key_1", "k", "acc_1", (key, ACCOUNT), by_model=True)
     assert subjects_of(HouseLimits(), caller, "m", "") == [key, ACCOUNT, own]
     assert subjects_of(HouseLimits(), caller, "other", "") == [key, ACCOUNT]
@@ -49,7 +49,7 @@ def test_an_address_counts_as_its_network(one: str, other: str, same: bool) -> N
 
 def test_a_cap_that_nobody_set_is_no_more_than_could_ever_pass() -> None:
     def bound(limits: Limits) -> list[Subject]:
-        return [Subject("key_1", "key", "k", limits, None)]
+        return [Subject("key_1", "key", "k", limits)]
 
     assert passable(bound(Limits(tpm=100, tpd=90)), 40, 1000) == 50
     assert passable(bound(Limits(request_tokens=30)), 40, 1000) == 0

@@ -91,7 +91,7 @@ class World:
         names = more.pop("purses", ("b",)) if amount else ()
         limit, least = more.pop("limit", 100), more.pop("least", None)
         purses = tuple(Purse(name, limit, amount, least) for name in names)
-        subject = Subject("key_1", "key", "test", limits, None)
+        subject = Subject("key_1", "key", "test", limits)
         return Demand(self.root, f"req_{number}", (subject,), more.pop("tokens", 0), more.pop("images", 0), purses)
 
 

@@ -27,8 +27,8 @@ class Clock:
 
 def caller(key: Limits = NO_LIMITS, account: Limits = NO_LIMITS, name: str = "1") -> Caller:
     subjects = (
-        Subject(f"key_{name}", "key", "test", key, None),
-        Subject("acc_1", "account", "default", account, None),
+        Subject(f"key_{name}", "key", "test", key),
+        Subject("acc_1", "account", "default", account),
     )
     return Caller(f"key_{name}", "test", "acc_1", subjects)
 

@@ -43,7 +43,7 @@ def limiter(clocks: Clocks) -> Limiter:
 
 
 def caller(**limits: Any) -> Caller:
-    return Caller("key_1", "test", "acc_1", (Subject("key_1", "key", "test", Limits(**limits), None),))
+    return Caller("key_1", "test", "acc_1", (Subject("key_1", "key", "test", Limits(**limits)),))
 
 
 def refused(limiter: Limiter, who: Caller, tokens: int = 0, images: int = 0) -> LimitReached:

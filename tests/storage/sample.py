@@ -28,7 +28,7 @@ def hold(number: int) -> Line:
 
 def end(number: int, charged: int = 7, state: str = "settled") -> Line:
     fields = [_id(number), state, 2_000 + number, charged, "USD", "provider", f"key_{number % 3}", f"acc_{number % 2}"]
-    return END, msgspec.convert([*fields, "main", 20261121 + number % 2, None], EndRow)
+    return END, msgspec.convert([*fields, "main", 20261121 + number % 2, None, "fast"], EndRow)
 
 
 def request(number: int, model: str = "fast") -> Line:
@@ -70,7 +70,7 @@ def expected(lines: Sequence[Line]) -> Dump:
     ended: set[str] = set()
     records: dict[str, tuple[Any, ...]] = {}
     legs: list[tuple[Any, ...]] = []
-    spent: dict[tuple[str, int, str], int] = {}
+    spent: dict[tuple[str, int, str, str], int] = {}
     for _, row in lines:
         if isinstance(row, HoldRow):
             values = msgspec.structs.astuple(row)
@@ -87,7 +87,7 @@ def expected(lines: Sequence[Line]) -> Dump:
                 legs.append((row.hold_id, 0, f"account:{row.account_id}", row.charged, *tail))
                 legs.append((row.hold_id, 1, f"provider:{row.provider}", -row.charged, *tail))
                 for subject in (row.key_id, row.account_id):
-                    key = (subject, row.day, str(row.currency))
+                    key = (subject, row.day, str(row.currency), row.model or "")
                     spent[key] = spent.get(key, 0) + row.charged
     return {
         "holds": sorted(tuple(values) for values in held.values()),

@@ -69,7 +69,7 @@ def test_an_end_whose_hold_is_unknown_is_still_billed(database: Database, applie
     apply(applier, [end(1)])
     found = dump(database)
     assert [row[3] for row in found["entries"]] == [7, -7]
-    assert sum(row[3] for row in found["spend"]) == 14  # the key and its account
+    assert sum(row[4] for row in found["spend"]) == 14  # the key and its account
     applier.close()
 
 
@@ -121,10 +121,13 @@ def test_a_nul_becomes_a_replacement_character(database: Database, applier: Appl
 @pytest.mark.parametrize(
     "line",
     [
-        (END, b'["req_000001","settled",1,7,null,"provider","key","acc","main",20261121,null]'),  # no currency
-        (END, b'["req_000001","settled",1,7,"USD","provider","key","acc",null,20261121,null]'),  # no provider
-        (END, b'["req_000001","lost",1,7,"USD","provider","key","acc","main",20261121,null]'),
-        (END, b'["req_000001","settled",1,99999999999999999999,"USD","provider","key","acc","main",20261121,null]'),
+        (END, b'["req_000001","settled",1,7,null,"provider","key","acc","main",20261121,null,"fast"]'),  # no currency
+        (END, b'["req_000001","settled",1,7,"USD","provider","key","acc",null,20261121,null,"fast"]'),  # no provider
+        (END, b'["req_000001","lost",1,7,"USD","provider","key","acc","main",20261121,null,"fast"]'),
+        (
+            END,
+            b'["req_000001","settled",1,99999999999999999999,"USD","provider","key","acc","main",20261121,null,"fast"]',
+        ),
         (HOLD, b'["req_000001"]'),
         (HOLD, b'["req_000001",1,2,3,4,5,6]'),
         (REQUEST, b"{}"),
@@ -167,7 +170,7 @@ def test_entries_of_every_hold_sum_to_zero_and_spend_to_its_debits(database: Dat
         sums[row[0]] = sums.get(row[0], 0) + row[3]
     assert set(sums.values()) == {0}
     debits = sum(row[3] for row in found["entries"] if row[1] == 0)
-    assert sum(row[3] for row in found["spend"] if row[0].startswith("acc_")) == debits
+    assert sum(row[4] for row in found["spend"] if row[0].startswith("acc_")) == debits
     applier.close()
 
 
@@ -211,3 +214,17 @@ def test_any_lines_in_any_batches_come_to_what_the_rules_say(
         left = left[size:]
     applier.close()
     assert dump(database) == expected(lines)
+
+
+def test_an_end_of_an_older_version_is_charged_on_the_model_of_its_hold(database: Database, applier: Applier) -> None:
+    old = msgspec.json.decode(msgspec.json.encode(end(1)[1]))[:-1]
+    apply(applier, [hold(1)])
+    lines = {END: [msgspec.json.encode(old)]}
+    applier.begin()
+    with pytest.raises(Repeated):
+        applier.apply(lines)
+    applier.rollback()
+    applier.begin()
+    assert applier.apply(lines, careful=True) == 0
+    applier.commit()
+    assert dump(database)["spend"] == expected([hold(1), end(1)])["spend"]

@@ -44,7 +44,7 @@ def new_key_of(raw: object) -> NewKey:
         models=_models(body.get("models")),
         limits=Limits(**limits),
         model_limits=model_limits or {},
-        budget=_budget(body.get("budget")),
+        budgets=_budget(body.get("budget")),
         expires_at=instant_of(body.get("expires_at")),
         role=_one_of(body, "role", ROLES) if body.get("role") is not None else None,
         defaults=_defaults(body.get("defaults")),
@@ -81,7 +81,7 @@ def new_account_of(raw: object) -> NewAccount:
         models=_models(body.get("models")),
         limits=Limits(**limits),
         model_limits=model_limits or {},
-        budget=_budget(body.get("budget")),
+        budgets=_budget(body.get("budget")),
     )
 
 
@@ -108,7 +108,7 @@ def key_to_json(key: Key, now: float) -> dict[str, Any]:
         "account_name": key.account_name,
         "status": key.status(now),
         "models": None if key.models is None else list(key.models),
-        "budget": _budget_to_json(key.budget),
+        "budget": _budget_to_json(key.budgets),
         "limits": limits_to_json(key.limits, key.model_limits),
         "role": key.role,
         "defaults": key.defaults,
@@ -135,7 +135,7 @@ def account_to_json(account: Account, place: Place | None = None) -> dict[str, A
         "parent": account.parent_id,
         "status": "active" if account.disabled_at is None else "disabled",
         "models": None if account.models is None else list(account.models),
-        "budget": _budget_to_json(account.budget),
+        "budget": _budget_to_json(account.budgets),
         "limits": limits_to_json(account.limits, account.model_limits),
         "created_at": _iso(account.created_at),
         "disabled_at": _iso(account.disabled_at),
@@ -175,7 +175,7 @@ def _changes(body: Mapping[str, Any]) -> dict[str, Any]:
     if "name" in body:
         changes["name"] = _text(body, "name")
     if "budget" in body:
-        changes["budget"] = _budget(body["budget"])
+        changes["budgets"] = _budget(body["budget"])
     if "models" in body:
         changes["models"] = _models(body["models"])
     if "limits" in body:
@@ -239,14 +239,14 @@ def _one_of(body: Mapping[str, Any], name: str, known: tuple[Word, ...]) -> Word
     raise InvalidRequest(f"`{name}` must be one of {', '.join(known)}.", param=name)
 
 
-def _budget(raw: object) -> Budget | None:
+def _budget(raw: object) -> tuple[Budget, ...]:
     if raw is None:
-        return None
+        return ()
     body = members_of(raw, "budget", ("amount", "currency", "period"))
     currency = body.get("currency")
     if not isinstance(currency, str):
         raise InvalidRequest("`budget.currency` is required, such as USD.", param="budget.currency")
-    return Budget(nano_of(body.get("amount"), "budget.amount"), currency, _period(body.get("period", "total")))
+    return (Budget(nano_of(body.get("amount"), "budget.amount"), currency, _period(body.get("period", "total"))),)
 
 
 def _period(raw: object) -> Period:
@@ -256,9 +256,10 @@ def _period(raw: object) -> Period:
     raise InvalidRequest(f"`budget.period` must be one of {', '.join(_PERIODS)}.", param="budget.period")
 
 
-def _budget_to_json(budget: Budget | None) -> dict[str, str] | None:
-    if budget is None:
+def _budget_to_json(budgets: tuple[Budget, ...]) -> dict[str, str] | None:
+    if not budgets:
         return None
+    budget = budgets[0]
     return {"amount": format_nano(budget.nano), "currency": budget.currency, "period": budget.period}
 
 

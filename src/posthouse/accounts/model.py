@@ -27,7 +27,7 @@ class Account(Struct, frozen=True):
     id: str
     name: str
     limits: Limits
-    budget: Budget | None
+    budgets: tuple[Budget, ...]
     created_at: float
     disabled_at: float | None
     parent_id: str | None = None
@@ -57,7 +57,7 @@ class Key(Struct, frozen=True):
     account_name: str
     models: tuple[str, ...] | None
     limits: Limits
-    budget: Budget | None
+    budgets: tuple[Budget, ...]
     created_at: float
     expires_at: float | None
     revoked_at: float | None
@@ -90,7 +90,7 @@ class NewKey(Struct, frozen=True, kw_only=True):
     account: str = DEFAULT_ACCOUNT
     models: tuple[str, ...] | None = None
     limits: Limits = NO_LIMITS
-    budget: Budget | None = None
+    budgets: tuple[Budget, ...] = ()
     expires_at: float | None = None
     defaults: dict[str, Any] | None = None
     aliases: dict[str, str] | None = None
@@ -104,7 +104,7 @@ class NewAccount(Struct, frozen=True, kw_only=True):
 
     name: str
     limits: Limits = NO_LIMITS
-    budget: Budget | None = None
+    budgets: tuple[Budget, ...] = ()
     parent: str | None = None
     kind: AccountKind = "team"
     models: tuple[str, ...] | None = None
@@ -126,7 +126,7 @@ class Changes(Struct, frozen=True, kw_only=True):
     request_tokens: int | UnsetType | None = UNSET
     request_nano: int | UnsetType | None = UNSET
     request_currency: str | UnsetType | None = UNSET
-    budget: Budget | UnsetType | None = UNSET
+    budgets: tuple[Budget, ...] | UnsetType = UNSET
     models: tuple[str, ...] | UnsetType | None = UNSET
     model_limits: Mapping[str, Limits] | UnsetType = UNSET
 

@@ -35,7 +35,7 @@ def narrowed(new: NewKey, by: Caller) -> NewKey:
         models=models,
         limits=_limits(new.limits, own.limits, "limits"),
         model_limits=model_limits,
-        budget=_budget(new.budget, own.budget),
+        budgets=_budgets(new.budgets, own.budgets),
         expires_at=expires_at,
     )
 
@@ -56,12 +56,19 @@ def _limits(wanted: Limits, own: Limits, path: str) -> Limits:
     return Limits(**found, request_nano=spend.request_nano, request_currency=spend.request_currency)
 
 
-def _budget(wanted: Budget | None, own: Budget | None) -> Budget | None:
-    if wanted is None or own is None:
-        return own if wanted is None else wanted
-    if (wanted.currency, wanted.period) != (own.currency, own.period) or wanted.nano > own.nano:
-        raise _wider("budget")
+def _budgets(wanted: tuple[Budget, ...], own: tuple[Budget, ...]) -> tuple[Budget, ...]:
+    """Its own where none are wanted. Else every one of its own must have one for the same that is no larger."""
+    if not wanted:
+        return own
+    given = {_place(budget): budget.nano for budget in wanted}
+    for budget in own:
+        if given.get(_place(budget), budget.nano + 1) > budget.nano:
+            raise _wider("budget")
     return wanted
+
+
+def _place(budget: Budget) -> tuple[str, str, str, str | None]:
+    return budget.currency, budget.period, budget.zone, budget.model
 
 
 def _wider(path: str) -> Forbidden:

@@ -28,7 +28,7 @@ def check_new_key(new: NewKey, now: float) -> None:
         raise InvalidRequest("`account` is not the id or name of an account.", param="account")
     _check_models(new.models)
     check_limits(asdict(new.limits), new.model_limits)
-    _check_budget(new.budget)
+    _check_budgets(new.budgets)
     _check_expiry(new.expires_at)
     _check_defaults(new.defaults)
     _check_aliases(new.aliases)
@@ -53,7 +53,7 @@ def check_new_account(new: NewAccount) -> None:
         check_parent(new.parent)
     _check_models(new.models)
     check_limits(asdict(new.limits), new.model_limits)
-    _check_budget(new.budget)
+    _check_budgets(new.budgets)
 
 
 def check_account_changes(changes: AccountChanges) -> None:
@@ -102,8 +102,8 @@ def _check_changes(changes: Changes) -> None:
     values = {name: getattr(changes, name) for name in Limits.__struct_fields__}
     said = {name: value for name, value in values.items() if value is not UNSET}
     check_limits(said, None if changes.model_limits is UNSET else changes.model_limits)
-    if changes.budget is not UNSET:
-        _check_budget(changes.budget)
+    if changes.budgets is not UNSET:
+        _check_budgets(changes.budgets)
 
 
 def _check_models(models: tuple[str, ...] | None) -> None:
@@ -146,9 +146,12 @@ def _check_aliases(aliases: dict[str, str] | None) -> None:
             raise InvalidRequest(f"`aliases.{name}` leads to another alias; it must name a model.", param="aliases")
 
 
-def _check_budget(budget: Budget | None) -> None:
-    if budget is None:
-        return
+def _check_budgets(budgets: tuple[Budget, ...]) -> None:
+    for budget in budgets:
+        _check_budget(budget)
+
+
+def _check_budget(budget: Budget) -> None:
     if not 0 <= budget.nano <= MAX_NANO:
         raise InvalidRequest("`budget.amount` must not be negative or too large.", param="budget.amount")
     if not CURRENCY.match(budget.currency):

@@ -114,6 +114,11 @@ class Directory:
             raise Unauthenticated(_UNKNOWN)
         return caller
 
+    def above(self, account_id: str) -> tuple[str, ...]:
+        """The ids of the accounts above one, the nearest first."""
+        line = self._snapshot.lines.get(account_id)
+        return () if line is None else tuple([subject.id for subject in line.subjects[1:]])
+
     def refresh_if_changed(self) -> bool:
         """Reads everything again if any process changed it; True if so. It blocks: call it from a thread."""
         with self._database.read() as connection:
@@ -175,7 +180,7 @@ class Directory:
                 account_name=account.name,
                 models=new.models,
                 limits=new.limits,
-                budget=new.budget,
+                budgets=new.budgets,
                 created_at=now,
                 expires_at=new.expires_at,
                 revoked_at=None,
@@ -234,7 +239,7 @@ class Directory:
             id=account_id,
             name=new.name,
             limits=new.limits,
-            budget=new.budget,
+            budgets=new.budgets,
             created_at=self._clock(),
             disabled_at=None,
             kind=new.kind,
@@ -333,7 +338,7 @@ class Directory:
             line = lines.get(stored.key.account_id)
             if line is not None and line.live:
                 callers[stored.hash] = caller_of(stored.key, line, self._defaults)
-        own = Subject(ADMIN_ID, "key", ADMIN_ID, Limits(), None)
+        own = Subject(ADMIN_ID, "key", ADMIN_ID, Limits())
         line = lines.get(DEFAULT_ACCOUNT)
         above, root_id = ((), "") if line is None else (line.subjects, line.root_id)
         admin = Caller(ADMIN_ID, ADMIN_ID, DEFAULT_ACCOUNT, (own, *above), admin=True, root_id=root_id, role="admin")

@@ -60,6 +60,7 @@ def caller_of(key: Key, line: Line, defaults: Limits) -> Caller:
         root_id=line.root_id,
         role=key.role,
         by_model=any([subject.models for subject in subjects]),
+        apart=any([not budget.plain for subject in subjects for budget in subject.budgets]),
     )
 
 
@@ -71,14 +72,14 @@ def subject_of(owner: Account | Key, defaults: Limits = NO_LIMITS) -> Subject:
         "account" if isinstance(owner, Account) else "key",
         owner.name,
         _with_defaults(owner.limits, defaults),
-        owner.budget,
+        owner.budgets,
         {model: model_subject(f"{kind}:{owner.id}", model, own) for model, own in models.items()} if models else {},
     )
 
 
 def model_subject(whose: str, model: str, limits: Limits) -> Subject:
     """One model of somebody, which is limited by itself."""
-    return Subject(f"model:{whose}:{model}", "model", model, limits, None)
+    return Subject(f"model:{whose}:{model}", "model", model, limits)
 
 
 def _line(account: Account, above: Line | None) -> Line:

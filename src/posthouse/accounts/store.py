@@ -26,6 +26,7 @@ _FIRST_ACCOUNT: Final = text(
 _FIRST_META: Final = text("INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING")
 _limits_by_model: Final = msgspec.json.Decoder(dict[str, Limits]).decode
 _list_of_names: Final = msgspec.json.Decoder(tuple[str, ...]).decode
+_list_of_budgets: Final = msgspec.json.Decoder(tuple[Budget, ...]).decode
 _KEYS: Final = select(keys, accounts.c.name.label("account_name")).join_from(keys, accounts)
 
 
@@ -84,7 +85,7 @@ def insert_account(connection: Connection, account: Account) -> None:
             models=_models_column(account.models),
             model_limits=_model_limits_column(account.model_limits),
             **_limit_columns(account.limits),
-            **_budget_columns(account.budget),
+            budgets=_budgets_column(account.budgets),
         )
     )
 
@@ -159,7 +160,7 @@ def insert_key(connection: Connection, key: Key, digest: bytes) -> None:
             role=key.role,
             model_limits=_model_limits_column(key.model_limits),
             **_limit_columns(key.limits),
-            **_budget_columns(key.budget),
+            budgets=_budgets_column(key.budgets),
         )
     )
 
@@ -239,8 +240,8 @@ def _columns(changes: Changes) -> dict[str, Any]:
         value = getattr(changes, name)
         if value is not UNSET:
             values[name] = value
-    if changes.budget is not UNSET:
-        values.update(_budget_columns(changes.budget))
+    if changes.budgets is not UNSET:
+        values["budgets"] = _budgets_column(changes.budgets)
     if changes.models is not UNSET:
         values["models"] = _models_column(changes.models)
     if changes.model_limits is not UNSET:
@@ -260,10 +261,8 @@ def _model_limits_column(models: Mapping[str, Limits]) -> str | None:
     return msgspec.json.encode(given).decode() if given else None
 
 
-def _budget_columns(budget: Budget | None) -> dict[str, Any]:
-    if budget is None:
-        return {"budget_nano": None, "budget_currency": None, "budget_period": None}
-    return {"budget_nano": budget.nano, "budget_currency": budget.currency, "budget_period": budget.period}
+def _budgets_column(budgets: tuple[Budget, ...]) -> str | None:
+    return msgspec.json.encode(budgets).decode() if budgets else None
 
 
 def _models_column(models: Iterable[str] | None) -> str | None:
@@ -279,7 +278,7 @@ def _account(row: Row[Any]) -> Account:
         id=row.id,
         name=row.name,
         limits=_limits(row),
-        budget=_budget(row),
+        budgets=_budgets(row.budgets),
         created_at=row.created_at / 1000,
         disabled_at=_seconds(row.disabled_at),
         parent_id=row.parent_id,
@@ -298,7 +297,7 @@ def _key(row: Row[Any]) -> Key:
         account_name=row.account_name,
         models=_names(row.models),
         limits=_limits(row),
-        budget=_budget(row),
+        budgets=_budgets(row.budgets),
         created_at=row.created_at / 1000,
         expires_at=_seconds(row.expires_at),
         revoked_at=_seconds(row.revoked_at),
@@ -323,8 +322,8 @@ def _names(column: str | None) -> tuple[str, ...] | None:
     return None if column is None else _list_of_names(column)
 
 
-def _budget(row: Row[Any]) -> Budget | None:
-    return None if row.budget_nano is None else Budget(row.budget_nano, row.budget_currency, row.budget_period)
+def _budgets(column: str | None) -> tuple[Budget, ...]:
+    return () if column is None else _list_of_budgets(column)
 
 
 def _ms(seconds: float) -> int:

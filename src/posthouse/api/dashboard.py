@@ -11,10 +11,13 @@ import msgspec
 
 from posthouse.api.exchange import Exchange, Route
 from posthouse.api.server import JSON, FrontDoor
-from posthouse.billing.dashboard import credit_grants, dates_of, subscription, usage_of_key
+from posthouse.billing.dashboard import Standing, credit_grants, dates_of, subscription, usage_of_key
 from posthouse.billing.ledger import Ledger
 from posthouse.billing.span import Span
+from posthouse.billing.standings import standing
+from posthouse.core.caller import Caller
 from posthouse.core.errors import InvalidRequest
+from posthouse.gateway.pricing import paid_in
 from posthouse.storage.database import Database
 from posthouse.storage.journal import Journal
 
@@ -44,12 +47,12 @@ class Dashboard:
     async def subscription(self, exchange: Exchange) -> None:
         caller = exchange.caller
         assert caller is not None  # the routes are authenticated
-        self._answer(exchange, subscription(self._ledger.standing(caller), caller.expires_at))
+        self._answer(exchange, subscription(await self._standing(caller), caller.expires_at))
 
     async def credit_grants(self, exchange: Exchange) -> None:
         caller = exchange.caller
         assert caller is not None
-        self._answer(exchange, credit_grants(self._ledger.standing(caller), caller.key_id, caller.expires_at))
+        self._answer(exchange, credit_grants(await self._standing(caller), caller.key_id, caller.expires_at))
 
     async def usage(self, exchange: Exchange) -> None:
         caller = exchange.caller
@@ -59,8 +62,19 @@ class Dashboard:
         except ValueError:
             raise InvalidRequest(f"The query has more than {_FIELDS} parameters.") from None
         span = dates_of(query)
-        currency = self._ledger.standing(caller).currency
+        currency = paid_in(caller)
         self._answer(exchange, await asyncio.to_thread(self._usage, caller.key_id, span, currency))
+
+    async def _standing(self, caller: Caller) -> Standing:
+        now_ms = self._ledger.now_ms()
+
+        def asked() -> Standing:
+            self._journal.wait_applied(_WAIT_SECONDS)
+            with self._database.snapshot() as connection:
+                return standing(connection, caller, now_ms)
+
+        self._journal.flush()
+        return await asyncio.to_thread(asked)
 
     def _usage(self, key_id: str, span: Span, currency: str | None) -> dict[str, Any]:
         self._journal.wait_applied(_WAIT_SECONDS)

@@ -141,8 +141,8 @@ def _write(connection: Connection, made: Correction) -> None:
     )
     day = day_of(made.created_at).number
     for subject_id in made.subjects:
-        values = {"subject_id": subject_id, "day": day, "currency": made.currency, "amount": made.amount}
-        connection.execute(_adding(spend, ("subject_id", "day", "currency"), "amount"), values)
+        values = {"subject_id": subject_id, "day": day, "currency": made.currency, "model": "", "amount": made.amount}
+        connection.execute(_adding(spend, ("subject_id", "day", "currency", "model"), "amount"), values)
     given = {"key_id": made.key_id or "", "account_id": made.account_id, "currency": made.currency, "usage_source": ""}
     by: Mapping[str, Any] = {name: given.get(name, CORRECTION) for name in ROLLED_BY} | {"cost": made.amount}
     for table, unit, size in ((usage_hours, "hour", HOUR_MS), (usage_days, "day", DAY_MS)):

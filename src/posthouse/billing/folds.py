@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
-from sqlalchemy import Connection, Table, func, select, text
+from sqlalchemy import Connection, Table, func, literal, select, text
 
 from posthouse.billing.balances import DAY_MS, day_of
 from posthouse.storage.database import Database
@@ -70,8 +70,8 @@ def rebuild(database: Database) -> Rebuilt:
         if any(one.fold == "spend" for one in found):
             connection.execute(spend.delete())
             rows = [
-                {"subject_id": subject, "day": day, "currency": currency, "amount": amount}
-                for (subject, day, currency), amount in sorted(expected_spend(connection).items())
+                {"subject_id": subject, "day": day, "currency": currency, "model": model, "amount": amount}
+                for (subject, day, currency, model), amount in sorted(expected_spend(connection).items())
             ]
             if rows:
                 connection.execute(spend.insert(), rows)
@@ -83,36 +83,39 @@ def spend_differences(connection: Connection) -> Iterator[Difference]:
     """Rows of `spend` that are not the sum of their entries. A row of zero is as good as none."""
     expected = expected_spend(connection)
     for row in connection.execute(select(spend)):
-        right = expected.pop((row.subject_id, row.day, row.currency), 0)
+        right = expected.pop((row.subject_id, row.day, row.currency, row.model), 0)
         if row.amount != right:
-            place: dict[str, str | int] = {"subject": row.subject_id, "day": row.day, "currency": row.currency}
+            place = _place(row.subject_id, row.day, row.currency, row.model)
             yield Difference("spend", place, {"amount": row.amount}, {"amount": right} if right else None)
-    for (subject, day, currency), amount in expected.items():
+    for where, amount in expected.items():
         if amount:
-            place = {"subject": subject, "day": day, "currency": currency}
-            yield Difference("spend", place, None, {"amount": amount})
+            yield Difference("spend", _place(*where), None, {"amount": amount})
 
 
-def expected_spend(connection: Connection) -> dict[tuple[str, int, str], int]:
-    """What each key and account spent, by the UTC day (yyyymmdd) on which its holds began, and by what was corrected
-    on it."""
-    folded: dict[tuple[str, int, str], int] = {}
+def _place(subject: str, day: int, currency: str, model: str) -> dict[str, str | int]:
+    return {"subject": subject, "day": day, "currency": currency, "model": model}
+
+
+def expected_spend(connection: Connection) -> dict[tuple[str, int, str, str], int]:
+    """What each key and account spent on each model, by the UTC day (yyyymmdd) on which its holds began, and what was
+    corrected on it, which is of no model."""
+    folded: dict[tuple[str, int, str, str], int] = {}
     days: dict[int, int] = {}
     began, made = holds.c.created_at // DAY_MS, corrections.c.created_at // DAY_MS
     charged = (
-        select(holds.c.key_id, holds.c.account_id, began, _debit.c.currency, func.sum(_debit.c.amount))
+        select(holds.c.key_id, holds.c.account_id, began, _debit.c.currency, holds.c.model, func.sum(_debit.c.amount))
         .select_from(_debit.join(holds, (_debit.c.hold_id == holds.c.id) & (_debit.c.leg == 0)))
-        .group_by(holds.c.key_id, holds.c.account_id, began, _debit.c.currency)
+        .group_by(holds.c.key_id, holds.c.account_id, began, _debit.c.currency, holds.c.model)
     )
     c = corrections.c
-    corrected = select(c.key_id, c.account_id, made, c.currency, c.amount)
+    corrected = select(c.key_id, c.account_id, made, c.currency, literal(""), c.amount)
     for query in (charged, corrected):
-        for key_id, account_id, number, currency, amount in connection.execute(query):
+        for key_id, account_id, number, currency, model, amount in connection.execute(query):
             if number not in days:
                 days[number] = day_of(number * DAY_MS).number
             for subject_id in (key_id, account_id):
                 if subject_id is not None:
-                    key = (subject_id, days[number], currency)
+                    key = (subject_id, days[number], currency, model)
                     folded[key] = folded.get(key, 0) + int(amount)
     return folded
 

@@ -9,22 +9,22 @@ Above: gateway. Below: the journal (`Appends`) and the balances. Not for several
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
-from posthouse.billing.balances import DAY_MS, Balances, Day, Purse, day_of
+from posthouse.billing.balances import Balances, Purse, day_of
 from posthouse.billing.corrections import Correction, newest
-from posthouse.billing.dashboard import Standing
 from posthouse.billing.model import TRANSITIONS, HoldEnded, HoldEvent, HoldState, Price, Settlement, UnpricedPolicy
+from posthouse.billing.periods import Periods
 from posthouse.billing.recovery import expire_open
-from posthouse.core.caller import Caller, Period, Subject
-from posthouse.core.errors import Forbidden, InsufficientQuota
-from posthouse.core.money import Money, format_nano
+from posthouse.billing.refusals import mismatch, no_price, not_covered, not_within
+from posthouse.billing.stands import Stand, Stands
+from posthouse.core.caller import Budget, Caller, Subject
+from posthouse.core.errors import Forbidden, Unavailable
+from posthouse.core.money import Money
 from posthouse.storage.database import Database
 from posthouse.storage.rows import END, HOLD, EndRow, EndState, HoldRow, JournalRow
-
-_PERIODS: Final = {"total": "total", "day": "daily", "week": "weekly", "month": "monthly"}
 
 
 class Appends(Protocol):
@@ -65,6 +65,7 @@ class Hold:
         "day",
         "id",
         "key_id",
+        "model",
         "purses",
         "state",
         "subjects",
@@ -75,12 +76,13 @@ class Hold:
         self.id = row.id
         self.key_id = row.key_id
         self.account_id = row.account_id
+        self.model = row.model
         self.amount = row.amount
         self.currency = row.currency
         self.created_at = row.created_at
         self.day = day
         self.subjects = subjects
-        self.purses: tuple[Purse, ...] = ()
+        self.purses: tuple[Purse | Stand, ...] = ()
         self.state: HoldState = "held"
         self.charged: int | None = None
 
@@ -118,7 +120,12 @@ class Ledger:
         self._owner = owner
         self._corrected: Callable[[set[str]], None] | None = None
         self._day = day_of(int(clock() * 1000))
+        self._periods = Periods()
+        self._open: dict[str, Hold] = {}
+        self.stands = Stands(self._periods)
         self.counts = Counts()
+        self.above: Callable[[str], Iterable[str]] = lambda _: ()
+        """The ids of the accounts above one."""
         self.corrected_to = 0  # the number of the last correction that the balances know of
 
     @classmethod
@@ -149,9 +156,11 @@ class Ledger:
         for one in made:
             if one.number > self.corrected_to:
                 self.corrected_to = one.number
-                subjects.update(one.subjects)
-                for subject_id in one.subjects:
+                moved = {*one.subjects, *self.above(one.account_id)}
+                for subject_id in moved:
                     self._balances.purse(subject_id, one.currency).add(day_of(one.created_at).number, one.amount)
+                self.stands.correct(one, moved, self.now_ms())
+                subjects |= moved
         if subjects and self._corrected is not None:
             self._corrected(subjects)
 
@@ -161,19 +170,19 @@ class Ledger:
         self._clock = clock
         self._corrected = corrected
 
-    def standing(self, caller: Caller) -> Standing:
-        """How the caller's key stands with the budget, its own or its account's, that has the least left."""
-        today = day_of(int(self._clock() * 1000))
-        found = Standing(0, None, None)
-        for subject in caller.subjects:
-            budget = subject.budget
-            if budget is None:
-                continue
-            left = budget.nano - self._balances.purse(subject.id, budget.currency).committed(budget, today)
-            if found.left is None or left < found.left:
-                used = self._balances.purse(caller.key_id, budget.currency).committed(budget, today)
-                found = Standing(used, left, budget.currency, *_bounds(budget.period, today))
-        return found
+    def now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+    def begin_stand(self, subject_id: str, budget: Budget) -> Stand:
+        """A stand of this budget, with the open holds of its current period in it; what was spent is to be read."""
+        stand = self.stands.begin(subject_id, budget, self.now_ms())
+        for hold in self._open.values():
+            mine = hold.created_at >= stand.span.starts and hold.currency == budget.currency
+            if mine and budget.applies(hold.model) and any(one.id == subject_id for one in hold.subjects):
+                stand.names[hold.id] = None
+                stand.add(hold.day, hold.amount or 0)
+                hold.purses = (*hold.purses, stand)
+        return stand
 
     def refusal(self, caller: Caller, model: str, price: Price | None) -> Forbidden | None:
         """Why a deployment with this price must not serve this caller, None where it may.
@@ -184,9 +193,9 @@ class Ledger:
         if price is None:
             return self._unpriced_refusal(caller, model)
         for subject in caller.subjects:
-            budget = subject.budget
-            if budget is not None and budget.currency != price.currency and not price.free:
-                return _mismatch(subject, budget.currency, price.currency)
+            for budget in subject.budgets:
+                if budget.currency != price.currency and not price.free and budget.applies(model):
+                    return mismatch(subject, budget.currency, price.currency)
         return None
 
     def hold(
@@ -215,8 +224,9 @@ class Ledger:
                 for subject in caller.subjects:
                     if subject.limits.request_nano is not None:
                         amount = min(amount, self._within(subject, reserve, least))
-                    if subject.budget is not None:
-                        amount = min(amount, self._covered(subject, reserve, least, day))
+                    for budget in subject.budgets:
+                        if budget.model is None or budget.model == model:
+                            amount = min(amount, self._covered(subject, budget, reserve, least))
         return self._begin(
             caller, HoldRow(request_id, caller.key_id, caller.account_id, model, amount, currency, now_ms)
         )
@@ -247,9 +257,10 @@ class Ledger:
         # From here on nothing can fail: what is reserved in memory is what the journal says.
         hold = Hold(self, row, self._day.number, caller.subjects)
         if row.amount is not None and row.currency is not None:
-            hold.purses = self._purses(caller.subjects, row.currency)
+            hold.purses = self._purses(hold, row.currency)
             for purse in hold.purses:
                 purse.add(hold.day, row.amount)
+        self._open[row.id] = hold
         self.counts.open += 1
         return hold
 
@@ -271,10 +282,24 @@ class Ledger:
         key_id, account_id = hold.key_id, hold.account_id
         self._journal.append(
             END,
-            EndRow(hold.id, state, now_ms, charged, currency, source, key_id, account_id, provider, hold.day, reason),
+            EndRow(
+                hold.id,
+                state,
+                now_ms,
+                charged,
+                currency,
+                source,
+                key_id,
+                account_id,
+                provider,
+                hold.day,
+                reason,
+                hold.model,
+            ),
         )
         hold.state = state
         hold.charged = charged
+        self._open.pop(hold.id, None)
         amount = hold.amount or 0
         if currency == hold.currency:
             for purse in hold.purses:
@@ -283,13 +308,16 @@ class Ledger:
             for purse in hold.purses:
                 purse.add(hold.day, -amount)
             if charged and currency is not None:
-                for purse in self._purses(hold.subjects, currency):
+                for purse in self._purses(hold, currency):
                     purse.add(hold.day, charged)
         self._count(state, charged - amount)
 
-    def _purses(self, subjects: Sequence[Subject], currency: str) -> tuple[Purse, ...]:
-        purse = self._balances.purse
-        return tuple([purse(subject.id, currency) for subject in subjects])
+    def _purses(self, hold: Hold, currency: str) -> tuple[Purse | Stand, ...]:
+        purse, subjects = self._balances.purse, hold.subjects
+        if not self.stands:
+            return tuple([purse(subject.id, currency) for subject in subjects])
+        stands = self.stands.attached(subjects, currency, hold)
+        return (*[purse(subject.id, currency) for subject in subjects], *stands)
 
     def _count(self, state: EndState, excess: int) -> None:
         counts = self.counts
@@ -304,20 +332,27 @@ class Ledger:
         else:
             counts.expired += 1
 
-    def _covered(self, subject: Subject, reserve: Money, least: int | None, today: Day) -> int:
-        """How much of the reserve this subject's budget covers: all of it, or what is left where that is enough."""
-        budget = subject.budget
-        assert budget is not None  # the caller of this has looked
+    def _covered(self, subject: Subject, budget: Budget, reserve: Money, least: int | None) -> int:
+        """How much of the reserve this budget covers: all of it, or what is left where that is enough."""
         if budget.currency != reserve.currency:
             self.counts.refused += 1
-            raise _mismatch(subject, budget.currency, reserve.currency)
-        left = budget.nano - self._balances.purse(subject.id, budget.currency).committed(budget, today)
+            raise mismatch(subject, budget.currency, reserve.currency)
+        left = budget.nano - self._committed(subject, budget)
         if reserve.nano <= left:
             return reserve.nano
         if least is not None and 0 < left and least <= left:
             return left
         self.counts.refused += 1
-        raise not_covered(subject, left, reserve)
+        raise not_covered(subject, budget, left, reserve)
+
+    def _committed(self, subject: Subject, budget: Budget) -> int:
+        """Spent and held in the current period, in nano-units. Unavailable where that has yet to be read."""
+        if budget.plain:
+            return self._balances.purse(subject.id, budget.currency).committed(budget, self._day)
+        committed = self.stands.committed(subject.id, budget, self.now_ms())
+        if committed is None:
+            raise Unavailable("The budget of this key is being read. Try again.")
+        return committed
 
     def _within(self, subject: Subject, reserve: Money, least: int | None) -> int:
         """How much of the reserve one request of this subject may cost."""
@@ -325,60 +360,21 @@ class Ledger:
         assert most is not None and currency is not None  # they go with each other, and the caller of this has looked
         if currency != reserve.currency:
             self.counts.refused += 1
-            raise _mismatch(subject, currency, reserve.currency, "limit of a request")
+            raise mismatch(subject, currency, reserve.currency, "limit of a request")
         if reserve.nano <= most or (least is not None and least <= most):
             return min(reserve.nano, most)
         self.counts.refused += 1
-        raise InsufficientQuota(
-            f"The limits of this {subject.kind} allow {format_nano(most)} {currency} for one request, and this one may "
-            f"cost {format_nano(reserve.nano)}. Shorten the input or lower the output cap."
-        )
+        raise not_within(subject, reserve)
 
     def _unpriced_refusal(self, caller: Caller, model: str) -> Forbidden | None:
-        if self._unpriced == "allow":
+        policy = caller.unpriced or self._unpriced
+        if policy == "allow":
             return None
         why = "this installation refuses models without one"
-        if self._unpriced == "auto":
+        if caller.unpriced is not None:
+            why = "this key or its account refuses models without one"
+        elif policy == "auto":
             if not caller.has_budget:
                 return None
             why = "this key or its account has a budget"
-        return Forbidden(
-            f"No price is known for this use of the model {model!r}, and {why}. The operator can set one in "
-            f"posthouse.toml: [[prices]] with model, currency, and what it is sold by (input and output, image, "
-            f"audio_second, character, search, request); or allow such models with billing.unpriced.",
-            param="model",
-            code="model_unpriced",
-        )
-
-
-def not_covered(subject: Subject, left: int, reserve: Money) -> InsufficientQuota:
-    """`left` nano-units of the subject's budget do not cover the reserve."""
-    budget = subject.budget
-    assert budget is not None  # whoever asks has compared with it
-    return InsufficientQuota(
-        f"The {_PERIODS[budget.period]} budget of this {subject.kind} ({format_nano(budget.nano)} "
-        f"{budget.currency}) does not cover this request: {format_nano(max(0, left))} "
-        f"{budget.currency} are left, and it may cost {format_nano(reserve.nano)}."
-    )
-
-
-def _bounds(period: Period, today: Day) -> tuple[int | None, int | None]:
-    """The current period, from (included) to (not included), ms since the epoch."""
-    if period == "total":
-        return None, None
-    start = end = today
-    while start.number > today.first(period):
-        start = day_of(start.start_ms - DAY_MS)
-    while end.first(period) == today.first(period):
-        end = day_of(end.end_ms)
-    return start.start_ms, end.start_ms
-
-
-def _mismatch(subject: Subject, budget: str, price: str, what: str = "budget") -> Forbidden:
-    return Forbidden(
-        f"The {what} of this {subject.kind} is in {budget}, but the price of this model is in {price}, and no rate "
-        f"between the two is known. The operator can give one ([[rates]] in posthouse.toml), a price in {budget} "
-        f"([[prices]]), or a budget in {price}.",
-        param="model",
-        code="currency_mismatch",
-    )
+        return no_price(model, why)

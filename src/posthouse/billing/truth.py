@@ -1,29 +1,23 @@
 """What PostgreSQL says of budgets, for the shared gate. (ADR 8; limits/demand.py has the other side.)
 
-A purse is one budget in one period; its name says whose, in what currency, and since when: `key_1|USD|month|20261101`.
+A purse is one budget in one period; its name says whose, in what currency, and since when (spending.py).
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from sqlalchemy import Connection, func, or_, select, text
+from sqlalchemy import Connection, select, text
 
-from posthouse.billing.balances import Day, instant_of
-from posthouse.core.caller import Budget, Subject
+from posthouse.billing.spending import open_of, place_of, spent_in
+from posthouse.core.caller import Budget
 from posthouse.storage import replicas
 from posthouse.storage.database import Database
-from posthouse.storage.tables import holds, spend
-from posthouse.storage.trees import subtree
+from posthouse.storage.tables import holds
 
 T = TypeVar("T")
 _LENGTH: Final = {"day": 1, "week": 7, "month": 31}
 _AS_OF_NOW: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-
-
-def purse_of(subject: Subject, budget: Budget, today: Day) -> str:
-    """The name of a subject's budget in the period that `today` lies in."""
-    return f"{subject.id}|{budget.currency}|{budget.period}|{today.first(budget.period)}"
 
 
 def kept_for(budget: Budget) -> int:
@@ -75,18 +69,5 @@ class Truth:
 def committed(connection: Connection, purse: str) -> Committed:
     """What a purse has spent and holds, both as of one moment. The first query of its transaction."""
     connection.execute(_AS_OF_NOW)
-    subject, currency, _, first = purse.rsplit("|", 3)
-    since = instant_of(int(first))
-    mine = or_(holds.c.key_id == subject, holds.c.account_id.in_(subtree(subject)))
-    rows: Sequence[Any] = connection.execute(
-        select(holds.c.id, holds.c.amount).where(
-            holds.c.state == "held", holds.c.currency == currency, holds.c.created_at >= since, mine
-        )
-    ).all()
-    total = select(func.sum(spend.c.amount)).where(
-        or_(spend.c.subject_id == subject, spend.c.subject_id.in_(subtree(subject))),
-        spend.c.currency == currency,
-        spend.c.day >= int(first),
-    )
-    spent = int(connection.execute(total).scalar() or 0)
-    return Committed(spent, [(row.id, int(row.amount)) for row in rows if row.amount])
+    place = place_of(purse)
+    return Committed(spent_in(connection, place), open_of(connection, place))

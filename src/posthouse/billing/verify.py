@@ -197,8 +197,8 @@ def _fold_problems(connection: Connection) -> Iterator[Problem]:
         yield Problem(
             "LEDGER-4",
             str(place["subject"]),
-            f"on {place['day']} {found} nano-units {place['currency']} are noted as spent, but the entries add up to "
-            f"{expected}",
+            f"on {place['day']} {found} nano-units {place['currency']} are noted as spent on "
+            f"{place['model'] or 'no model'}, but the entries add up to {expected}",
         )
     for one in usage_differences(connection):
         where = " ".join(f"{name}={value}" for name, value in one.place.items())

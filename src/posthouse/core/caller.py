@@ -7,6 +7,7 @@ from msgspec import Raw, Struct
 
 Period = Literal["total", "day", "week", "month"]
 SubjectKind = Literal["key", "account", "model", "address"]
+Unpriced = Literal["allow", "refuse"]
 Role = Literal["member", "operator", "billing", "admin"]
 
 
@@ -47,11 +48,27 @@ class Limits(Struct, frozen=True, gc=False):
 
 
 class Budget(Struct, frozen=True, gc=False):
-    """The most a subject may spend in a period (UTC calendar; weeks begin on Monday). `nano` of `currency`."""
+    """The most a subject may spend in a period of its time zone's calendar (weeks begin on Monday). `nano` of
+    `currency`.
+
+    `model`: only what is asked of this model counts; None: everything. `prepaid`: `nano` is what has been paid in, all
+    of it; the period is then `total`.
+    """
 
     nano: int
     currency: str
     period: Period
+    zone: str = "UTC"
+    model: str | None = None
+    prepaid: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether what is kept by subject, currency and UTC day is enough to tell what is left of it."""
+        return self.model is None and (self.zone == "UTC" or self.period == "total")
+
+    def applies(self, model: str) -> bool:
+        return self.model is None or self.model == model
 
 
 class Subject(Struct, frozen=True):
@@ -62,7 +79,7 @@ class Subject(Struct, frozen=True):
     kind: SubjectKind
     name: str
     limits: Limits
-    budget: Budget | None
+    budgets: tuple[Budget, ...] = ()
     models: Mapping[str, "Subject"] = {}
 
 
@@ -76,6 +93,17 @@ class Wishes(Struct, frozen=True):
     defaults: Mapping[str, Raw] = {}
     aliases: Mapping[str, str] = {}
     strict: bool = False
+
+
+class OwnCredential(Struct, frozen=True):
+    """That a key's holder may bring a credential of a provider.
+
+    `accounts`: the names of the provider accounts in whose place it may stand. `fee_ppm`: what is charged for such a
+    request, in millionths of the price; 0 is nothing.
+    """
+
+    accounts: frozenset[str]
+    fee_ppm: int = 0
 
 
 class Caller(Struct, frozen=True):
@@ -97,11 +125,15 @@ class Caller(Struct, frozen=True):
     root_id: str = ""
     role: Role | None = None
     by_model: bool = False
+    apart: bool = False
+    scopes: frozenset[str] | None = None
+    unpriced: Unpriced | None = None
+    own: OwnCredential | None = None
 
     @property
     def has_budget(self) -> bool:
         """Whether its spending is bounded: by a budget, or request by request."""
-        return any(subject.budget is not None or subject.limits.request_nano is not None for subject in self.subjects)
+        return any(subject.budgets or subject.limits.request_nano is not None for subject in self.subjects)
 
     def may_use(self, model: str) -> bool:
         return self.models is None or model in self.models

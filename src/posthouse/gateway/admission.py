@@ -6,13 +6,13 @@ comparison with a budget and the reservation nothing can come.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 from posthouse.billing.estimate import TokenCounter, reserve_of, rough_input_tokens
 from posthouse.billing.ledger import Ledger
-from posthouse.core.caller import Subject
+from posthouse.core.caller import Caller, Subject
 from posthouse.core.errors import Forbidden
 from posthouse.core.requests import ModelRequest
 from posthouse.gateway.dropped import strictly
@@ -35,6 +35,14 @@ _REASONS: Final[dict[str | None, PassedOver]] = {
 }
 
 
+class Budgets(Protocol):
+    """Makes sure that budgets of a model, or of another calendar, can be compared with."""
+
+    async def ready(self, caller: Caller, model: str) -> None:
+        """Unavailable."""
+        ...
+
+
 class GatewayParts(Struct, eq=False):
     """What the spine is made of."""
 
@@ -44,6 +52,7 @@ class GatewayParts(Struct, eq=False):
     router: Router
     counter: TokenCounter
     ledgers: Ledgers
+    budgets: Budgets
     shared: SharedTaking | None = None
     house: HouseLimits = HouseLimits()
 

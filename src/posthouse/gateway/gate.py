@@ -6,10 +6,12 @@ nothing waits (`Admission.admit` does it itself). Replicas that share a Redis ta
 Above: admission. Below: the shared gate (limits), the ledger (billing).
 """
 
-from posthouse.billing.balances import day_of
-from posthouse.billing.ledger import Ledger, not_covered
-from posthouse.billing.truth import kept_for, purse_of
-from posthouse.core.caller import Caller, Subject
+from posthouse.billing.ledger import Ledger
+from posthouse.billing.periods import Periods
+from posthouse.billing.refusals import not_covered
+from posthouse.billing.spending import name_of
+from posthouse.billing.truth import kept_for
+from posthouse.core.caller import Budget, Caller, Subject
 from posthouse.core.money import Money
 from posthouse.gateway.passage import Passage
 from posthouse.gateway.replica import Replica
@@ -28,6 +30,7 @@ class SharedTaking:
         self._journal = journal
         self._ledger = ledger
         self._telemetry = telemetry
+        self._periods = Periods()
 
     async def take(self, passage: Passage) -> None:
         """All that the passage wants or nothing, into it. LimitReached, InsufficientQuota, Forbidden, Unavailable."""
@@ -41,14 +44,19 @@ class SharedTaking:
         if reserve is not None and reserve.nano:
             reserve = self._ledger.allowed(caller, reserve, wanted.least)
         now_ms = int(self._gate.now() * 1000)
-        budgeted = [] if reserve is None or not reserve.nano else _budgeted(caller, reserve)
+        budgeted = {} if reserve is None or not reserve.nano else self._budgeted(caller, model, now_ms)
         demand = Demand(
             self._installation,
             call.id,
             wanted.subjects,
             wanted.tokens,
             wanted.images,
-            [_purse(subject, reserve, wanted.least, now_ms) for subject in budgeted] if reserve is not None else (),
+            [
+                Purse(name, budget.nano, reserve.nano, wanted.least, kept_for(budget))
+                for name, (_, budget) in budgeted.items()
+            ]
+            if reserve is not None
+            else (),
         )
         try:
             taken = await self._gate.take(demand)
@@ -58,23 +66,21 @@ class SharedTaking:
         except NotCovered as error:
             assert reserve is not None
             self._ledger.counts.refused += 1
-            subject = next(one for one in budgeted if error.purse.id.startswith(f"{one.id}|"))
-            raise not_covered(subject, error.left, reserve) from None
+            raise not_covered(*budgeted[error.purse.id], error.left, reserve) from None
         passage.grant = taken
         if reserve is not None and demand.purses:
             reserve = Money(taken.amount, reserve.currency)
         passage.hold = self._ledger.record(caller, call.id, model, reserve, now_ms)
         self._journal.flush_soon()
 
-
-def _budgeted(caller: Caller, reserve: Money) -> list[Subject]:
-    """The subjects with a budget, all in the currency of the reserve: the plan was made so."""
-    found = [subject for subject in caller.subjects if subject.budget is not None]
-    assert all(one.budget is not None and one.budget.currency == reserve.currency for one in found)
-    return found
-
-
-def _purse(subject: Subject, reserve: Money, least: int | None, now_ms: int) -> Purse:
-    budget = subject.budget
-    assert budget is not None
-    return Purse(purse_of(subject, budget, day_of(now_ms)), budget.nano, reserve.nano, least, kept_for(budget))
+    def _budgeted(self, caller: Caller, model: str, now_ms: int) -> dict[str, tuple[Subject, Budget]]:
+        """Every budget that applies, all in the currency of the reserve (the plan was made so), by its purse. Of two
+        that have one purse the smaller is in force."""
+        found: dict[str, tuple[Subject, Budget]] = {}
+        for subject in caller.subjects:
+            for budget in subject.budgets:
+                if budget.applies(model):
+                    name = name_of(subject.id, budget, self._periods.at(budget, now_ms).first)
+                    if name not in found or budget.nano < found[name][1].nano:
+                        found[name] = (subject, budget)
+        return found

@@ -74,8 +74,8 @@ def paid_in(caller: Caller) -> str | None:
     """The currency of a caller's budgets, None where it has none. Where they have several, none fits them all, and the
     ledger says so."""
     for subject in caller.subjects:
-        if subject.budget is not None:
-            return subject.budget.currency
+        if subject.budgets:
+            return subject.budgets[0].currency
     return None
 
 

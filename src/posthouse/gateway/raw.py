@@ -112,7 +112,9 @@ class RawDoor:
         self._telemetry.inflight += 1
         try:
             offer = self._offer(call.account, call.caller)
-            self._admit(passage, offer, asked)
+            ours = self._name_of(offer, asked.model)
+            await self._parts.budgets.ready(call.caller, ours or passage.call.request.model)
+            self._admit(passage, offer, asked, ours)
             if self._parts.shared is not None:
                 await self._parts.shared.take(passage)
             response = await self._sender.send(passage, call.parcel, asked.endpoint)
@@ -157,11 +159,11 @@ class RawDoor:
             )
         return offer
 
-    def _admit(self, passage: Passage, offer: Offer, asked: Asked) -> None:
-        """Limits and budgets: all of them or nothing is taken."""
+    def _admit(self, passage: Passage, offer: Offer, asked: Asked, ours: str | None) -> None:
+        """Limits and budgets: all of them or nothing is taken. `ours`: what the house calls the model."""
         caller, account = passage.call.caller, offer.account
         output = self._output(asked)
-        subjects = subjects_of(self._parts.house, caller, asked.model or UNNAMED, passage.call.address)
+        subjects = subjects_of(self._parts.house, caller, ours or asked.model or UNNAMED, passage.call.address)
         tokens = passable(subjects, 0, asked.tokens + output)
         if self._parts.shared is None:
             try:
@@ -169,7 +171,6 @@ class RawDoor:
             except LimitReached as error:
                 self._telemetry.rejected(error.scope, error.dimension)
                 raise
-        ours = self._name_of(offer, asked.model)
         pricing, now = self._parts.pricing, passage.began
         if asked.endpoint is None:
             price = pricing.below(account, UNNAMED, None).listed(now)
@@ -180,7 +181,7 @@ class RawDoor:
         currency = paid_in(caller)
         if price is not None and currency is not None:
             price = pricing.paid(price, currency, now)
-        model = passage.call.request.model if asked.endpoint is not None else UNNAMED
+        model = (ours or passage.call.request.model) if asked.endpoint is not None else UNNAMED
         ledger = self._parts.ledger
         wrong = ledger.refusal(caller, model, price)
         if wrong is not None:

@@ -43,6 +43,7 @@ class Gateway:
     def __init__(self, parts: GatewayParts, options: GatewayOptions) -> None:
         self._admit = Admission(parts, options.default_output).admit
         self._shared = parts.shared
+        self._budgets = parts.budgets
         self._limiter = parts.limiter
         self._router = parts.router
         self._counter = parts.counter
@@ -60,6 +61,8 @@ class Gateway:
         try:
             if not self._router.catalog.candidates(request.model):
                 await self._router.catalog.resolve(request.model)
+            if call.caller.apart:
+                await self._budgets.ready(call.caller, request.model)
             plan = self._admit(passage)
             if self._shared is not None:
                 await self._shared.take(passage)

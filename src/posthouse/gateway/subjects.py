@@ -27,7 +27,7 @@ class HouseLimits(Struct, frozen=True):
 def house_limits(settings: LimitsSettings) -> HouseLimits:
     models = {}
     for one in settings.models:
-        models[one.name] = Subject(f"model:{one.name}", "model", one.name, _counted(one), None)
+        models[one.name] = Subject(f"model:{one.name}", "model", one.name, _counted(one))
     return HouseLimits(models, None if settings.address is None else _counted(settings.address))
 
 
@@ -52,7 +52,7 @@ def subjects_of(house: HouseLimits, caller: Caller, model: str, address: str) ->
         found.append(house.models[model])
     if house.address is not None and address:
         network = _network_of(address)
-        found.append(Subject(f"address:{network}", "address", network, house.address, None))
+        found.append(Subject(f"address:{network}", "address", network, house.address))
     return found
 
 

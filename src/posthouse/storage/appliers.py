@@ -1,9 +1,8 @@
 """How a batch of journal lines gets into the database: folded here, written with few statements there.
 
 A batch is folded first: a hold that begins and ends in it becomes one finished row (2,000 requests a second do that to
-most of them), an end becomes two entries, all charges of a subject's day one row of `spend`, and records of one hour
-and kind one row of the roll-ups (rollups.py). What is written is the
-same for both databases; how differs:
+most of them), an end becomes two entries, all charges of a subject's day and model one row of `spend`, and records of
+one hour and kind one row of the roll-ups (rollups.py). What is written is the same for both databases; how differs:
 
 - SQLite takes rows as `VALUES (?, ...), (?, ...)`, 64 rows to a statement. sqlite3 gives the GIL back around each step,
   and a statement is one step: the event loop runs on while SQLite works. Measured on CPython 3.11 and SQLite 3.40, CPU
@@ -54,8 +53,8 @@ class Rejected(Exception):
 
 
 class Repeated(Exception):
-    """The batch holds an end of a hold that has ended, or a record that is there. Nothing of it was applied; apply it
-    again with `careful`."""
+    """The batch holds an end of a hold that has ended, a record that is there, or a line that leaves something to be
+    looked up. Nothing of it was applied; apply it again with `careful`."""
 
 
 class Applier(Protocol):
@@ -127,7 +126,7 @@ _ENDS: Final = _Bulk(
 )
 _ENTRIES: Final = _insert(entries, entries.c.keys(), "DO NOTHING")
 _SPEND: Final = _insert(
-    spend, spend.c.keys(), "(subject_id, day, currency) DO UPDATE SET amount = spend.amount + excluded.amount"
+    spend, spend.c.keys(), "(subject_id, day, currency, model) DO UPDATE SET amount = spend.amount + excluded.amount"
 )
 
 
@@ -153,6 +152,7 @@ _ENDED: Final = (
     "SELECT 1 FROM holds WHERE id = ? AND state <> 'held' UNION ALL SELECT 1 FROM entries WHERE hold_id = ? LIMIT 1"
 )
 
+_MODEL: Final = "SELECT model FROM holds WHERE id = ?"
 _RECORDED: Final = "SELECT 1 FROM requests WHERE id = ?"
 
 _holds_of: Final = msgspec.json.Decoder(list[HoldRow]).decode
@@ -166,6 +166,9 @@ class Known(Protocol):
 
     def ended(self, hold_id: str) -> bool: ...
     def recorded(self, request_id: str) -> bool: ...
+    def model(self, hold_id: str) -> str:
+        """Of a hold; empty where there is none."""
+        ...
 
 
 def fold(lines: Lines, known: Known | None = None) -> Folded:
@@ -183,7 +186,7 @@ def fold(lines: Lines, known: Known | None = None) -> Folded:
     hours, days = rolled_up(records)
     folded = Folded([], [], [], [], records, sorted(prices.values(), key=_first), hours, days, 0)
     finished = folded.holds
-    spent: dict[tuple[str, int, str | None], int] = {}
+    spent: dict[tuple[str, int, str | None, str], int] = {}
     seen: set[str] = set()
     for end in _ends_of(_array(lines, END)):
         hold_id, charged, currency = end.hold_id, end.charged, end.currency
@@ -204,8 +207,13 @@ def fold(lines: Lines, known: Known | None = None) -> Folded:
                 raise msgspec.ValidationError(f"the charge of {hold_id} names no provider")
             folded.entries.append((hold_id, 0, debit, charged, currency, source, at))
             folded.entries.append((hold_id, 1, credit, -charged, currency, source, at))
+            model = end.model if hold is None else hold.model
+            if model is None:
+                if known is None:
+                    raise Repeated
+                model = known.model(hold_id)
             for subject in (end.key_id, end.account_id):
-                fold_key = (subject, end.day, currency)
+                fold_key = (subject, end.day, currency, model)
                 spent[fold_key] = spent.get(fold_key, 0) + charged
     finished.extend((*astuple(hold), "held", None, None, None) for hold in begun.values())
     # Always in one order, so that no two servers on one database wait for each other (pains 12).
@@ -219,9 +227,9 @@ def _first(row: Row) -> str:
     return str(row[0])
 
 
-def _spend_order(item: tuple[tuple[str, int, str | None], int]) -> tuple[str, int, str]:
-    subject, day, currency = item[0]
-    return subject, day, currency or ""
+def _spend_order(item: tuple[tuple[str, int, str | None, str], int]) -> tuple[str, int, str, str]:
+    subject, day, currency, model = item[0]
+    return subject, day, currency or "", model
 
 
 def _array(lines: Lines, kind: str) -> bytes:
@@ -248,6 +256,7 @@ class _Session:
         self._position = _POSITION.replace("?", mark)
         self._ended_sql = _ENDED.replace("?", mark)
         self._recorded_sql = _RECORDED.replace("?", mark)
+        self._model_sql = _MODEL.replace("?", mark)
 
     def position(self, journal: str) -> Position | None:
         row = self._connection.execute(self._position, (journal,)).fetchone()
@@ -305,6 +314,10 @@ class _Session:
 
     def recorded(self, request_id: str) -> bool:
         return self._connection.execute(self._recorded_sql, (request_id,)).fetchone() is not None
+
+    def model(self, hold_id: str) -> str:
+        row = self._connection.execute(self._model_sql, (hold_id,)).fetchone()
+        return "" if row is None else str(row[0])
 
     def _many(self, bulk: _Bulk, rows: list[Row]) -> int:
         raise NotImplementedError

@@ -44,7 +44,8 @@ class EndRow(Struct, array_like=True, frozen=True, gc=False):
     """A hold ends: settled, released or expired. Everything that its entries and the spend of its day need is here.
 
     `charged` is what is really billed (0 for a release: then there are no entries); where it is not 0, `currency` and
-    `provider` must be given. `day` is yyyymmdd (UTC) of the day that bears the cost.
+    `provider` must be given. `day` is yyyymmdd (UTC) of the day that bears the cost. `model` is
+    its hold's; None where an older version wrote the line: then it is looked up.
     """
 
     hold_id: str
@@ -58,6 +59,7 @@ class EndRow(Struct, array_like=True, frozen=True, gc=False):
     provider: str | None
     day: int
     reason: str | None
+    model: str | None = None
 
 
 class RequestRow(Struct, array_like=True, frozen=True, gc=False):

@@ -77,7 +77,8 @@ journal_position = Table(
 def _more_limits() -> list[Column[Any]]:
     """Limits besides those of a minute; `model_limits` is a JSON object of them by the name of a model."""
     numbers = ("rph", "rpd", "tpd", "ipm", "ipd", "request_tokens", "request_nano")
-    texts = ("request_currency", "model_limits")
+    # `budgets`: a JSON list. `scopes`: a JSON list of names; null is all. `unpriced`: allow, refuse; null is neither.
+    texts = ("request_currency", "model_limits", "budgets", "scopes", "unpriced")
     return [*(Column(name, BigInteger) for name in numbers), *(Column(name, Text) for name in texts)]
 
 
@@ -89,9 +90,6 @@ accounts = Table(
     Column("rpm", BigInteger),
     Column("tpm", BigInteger),
     Column("concurrency", BigInteger),
-    Column("budget_nano", BigInteger),
-    Column("budget_currency", Text),
-    Column("budget_period", Text),
     Column("created_at", BigInteger, nullable=False),
     Column("disabled_at", BigInteger),
     Column("parent_id", Text, index=True),  # the account above; null is a root. None is ever deleted.
@@ -112,9 +110,6 @@ keys = Table(
     Column("rpm", BigInteger),
     Column("tpm", BigInteger),
     Column("concurrency", BigInteger),
-    Column("budget_nano", BigInteger),
-    Column("budget_currency", Text),
-    Column("budget_period", Text),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
     Column("created_at", BigInteger, nullable=False),
@@ -123,6 +118,7 @@ keys = Table(
     Column("strict", Boolean, nullable=False, server_default=text("false")),
     Column("role", Text),  # what it may do on the control plane; null is nothing
     *_more_limits(),
+    Column("own_credential", Text),  # JSON: whose place a credential of the caller may take; null is nobody's
 )
 
 # A hold ends exactly once: held -> settled | released | expired. `id` is the request's. `amount` and `currency` are
@@ -267,13 +263,15 @@ price_seeds = Table(
     Column("created_at", BigInteger, nullable=False),
 )
 
-# What each subject (key or account) has spent per UTC day: the fold of all settlements, compared by `ledger verify`.
+# What each subject (key or account) has spent per UTC day and model: the fold of all settlements and corrections (which
+# are of no model), compared by `ledger verify`.
 spend = Table(
     "spend",
     metadata,
     Column("subject_id", Text, primary_key=True),
     Column("day", Integer, primary_key=True, autoincrement=False),  # yyyymmdd
     Column("currency", Text, primary_key=True),
+    Column("model", Text, primary_key=True, server_default=text("''")),
     Column("amount", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -328,6 +326,25 @@ corrections = Table(
     Column("created_at", BigInteger, nullable=False),
     UniqueConstraint("account_id", "idempotency_key"),
     CheckConstraint("amount <> 0", name="amount"),
+    sqlite_with_rowid=False,
+)
+
+# What has been paid in for an account: the fold of them is what its prepaid budget of the currency amounts to.
+# Append-only; its entries have its id. `source` says where it comes from and is there once: `code:ID`, `stripe:EVENT`.
+credits = Table(
+    "credits",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("source", Text, nullable=False, unique=True),
+    Column("reason", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    CheckConstraint("amount <> 0", name="amount"),
+    Index("ix_credits_account_id", "account_id", "currency", "id"),
     sqlite_with_rowid=False,
 )
 
