@@ -113,6 +113,15 @@ def test_a_count_may_come_alone() -> None:
     ]
 
 
+@pytest.mark.parametrize("absurd", [{"input_tokens": -1}, {"input_tokens": "11"}, {"input_tokens": 10**30}, []])
+def test_where_the_beginning_counts_absurdly_the_end_is_half_a_report(absurd: Any) -> None:
+    start = {"type": "message_start", "message": {"id": "msg_1", "usage": absurd}}
+    half: Json = {"type": "message_delta", "usage": {"output_tokens": 2}}
+    assert _told(start, half) == [Started()]
+    whole: Json = {"type": "message_delta", "usage": {"input_tokens": 3, "output_tokens": 2}}
+    assert _told(start, whole) == [Started(), UsageReported(Usage(3, output=2))]
+
+
 def test_the_answer_ends_once() -> None:
     delta: Json = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}
     assert _told(_START, delta, delta, {"type": "message_stop"}, _START, delta) == [Started(), Finished("stop")]

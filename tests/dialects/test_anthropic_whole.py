@@ -18,7 +18,7 @@ from posthouse.core.items import (
     ToolCallItem,
 )
 from posthouse.core.parts import AudioPart, ImagePart, OpaquePart, RefusalPart, TextPart
-from posthouse.core.usage import Usage
+from posthouse.core.usage import MOST_TOKENS, Usage
 from posthouse.dialects.anthropic_messages import CODEC
 from posthouse.dialects.codec import Addressed
 from posthouse.dialects.errors import DialectError
@@ -269,6 +269,12 @@ def test_usage_survives_the_wire(usage: Usage, write: int, write_1h: int, image:
         ({}, None),
         ({"input_tokens": 1.5, "output_tokens": 2}, None),
         ({"input_tokens": 2**50}, None),
+        ({"input_tokens": MOST_TOKENS + 1, "output_tokens": 2}, None),
+        ({"input_tokens": None, "output_tokens": None, "service_tier": "standard"}, None),
+        ({"input_tokens": 11, "cache_read_input_tokens": -1, "output_tokens": 7}, None),
+        ({"output_tokens": 7, "output_tokens_details": {"thinking_tokens": -9}}, Usage(output=7)),
+        ({"output_tokens": 7, "output_tokens_details": "all of it"}, Usage(output=7)),
+        ({"output_tokens": 7, "server_tool_use": {"web_search_requests": 10**30}}, Usage(output=7)),
         ({"input_tokens": 3}, Usage(input=3)),
         ({"output_tokens": 3, "output_tokens_details": {"thinking_tokens": 9}}, Usage(reasoning=3)),
         ({"cache_creation_input_tokens": 3}, Usage(cache_write=3)),

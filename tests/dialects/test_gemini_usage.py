@@ -82,11 +82,29 @@ def test_thoughts_that_were_counted_among_the_candidates_are_told_by_the_total()
         {"promptTokenCount": 1.5},
         {"promptTokenCount": "5"},
         {"promptTokenCount": 1, "candidatesTokenCount": 2**50},
-        {"promptTokenCount": 1, "promptTokensDetails": "AUDIO"},
+        {"promptTokenCount": 100_000_001},
     ],
 )
 def test_counts_that_make_no_sense_count_for_nothing(payload: Any) -> None:
     assert _read(payload) is None
+
+
+@pytest.mark.req("GEM-USAGE-003")
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"promptTokensDetails": "AUDIO"},
+        {"promptTokensDetails": [{"modality": "AUDIO", "tokenCount": "5"}]},
+        {"cachedContentTokenCount": -5},
+        {"cachedContentTokenCount": "5"},
+        {"cachedContentTokenCount": 1.5},
+        {"totalTokenCount": 10**30},
+        {"totalTokenCount": "18"},
+    ],
+)
+def test_what_is_no_count_beside_those_that_are_says_nothing(more: Any) -> None:
+    counted = {"promptTokenCount": 11, "candidatesTokenCount": 7, **more}
+    assert _read(counted) == Usage(input=11, output=7)
 
 
 @pytest.mark.req("GEM-USAGE-003")

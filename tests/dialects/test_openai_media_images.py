@@ -80,6 +80,12 @@ def whole(**more: Any) -> bytes:
         ({"input_tokens": "5", "output_tokens": 0}, None),
         ({"input_tokens": 2**50, "output_tokens": 0}, None),
         ({"images": 1}, None),
+        ({"input_tokens": None, "output_tokens": None}, None),
+        (
+            {"input_tokens": 5, "output_tokens": 7, "input_tokens_details": {"image_tokens": -3, "cached_tokens": "5"}},
+            Usage(input=5, image_output=7),
+        ),
+        ({"input_tokens": 5, "output_tokens": 7, "output_tokens_details": "many"}, Usage(input=5, image_output=7)),
         ({}, None),
         (None, None),
         ([1], None),

@@ -123,6 +123,7 @@ def test_an_event_that_is_no_json_makes_no_sense() -> None:
         ({"input_tokens": 1, "output_tokens": 2}, Usage(input=1, audio_output=2, characters=6)),
         ({"prompt_tokens": 1, "completion_tokens": 2}, Usage(input=1, audio_output=2, characters=6)),
         ({"input_tokens": -1}, None),
+        ({"input_tokens": None, "output_tokens": None}, None),
         ({"characters": 3}, None),
         (None, None),
         ("many", None),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from posthouse.core.usage import Usage
+from posthouse.core.usage import MOST_TOKENS, Usage
 from posthouse.dialects.openai_usage import usage_in, usage_of, usage_payload
 
 _COUNT = st.integers(0, 10**6)
@@ -96,12 +96,18 @@ def test_a_detail_that_claims_too_much_is_cut() -> None:
         {"prompt_tokens": 1.5, "completion_tokens": 1},
         {"prompt_tokens": "5", "completion_tokens": 1},
         {"prompt_tokens": True, "completion_tokens": 1},
-        {"prompt_tokens": 2**40 + 1, "completion_tokens": 1},
+        {"prompt_tokens": MOST_TOKENS + 1, "completion_tokens": 1},
         {"prompt_tokens": 1, "completion_tokens": 2**63},
     ],
 )
 def test_what_makes_no_sense_is_no_usage(payload: Any) -> None:
     assert usage_of(payload) is None
+
+
+@pytest.mark.req("CHAT-USAGE-002")
+@pytest.mark.parametrize("total", [None, -1, 0, 17, 10**30, "18", 1.5, True, []])
+def test_a_total_that_contradicts_its_parts_is_not_charged(total: Any) -> None:
+    assert usage_of({"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": total}) == Usage(input=11, output=7)
 
 
 @pytest.mark.req("CHAT-USAGE-002")

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from posthouse.core.requests import TEXTS, Operation
 from tests.e2e.answers import answers
 from tests.e2e.house import ADMIN_KEY, PRICE, Place, RunningHouse, provider, running
-from tests.e2e.speakers import SPEAKERS, say
+from tests.e2e.speakers import SPEAKERS, Report, say
 from tests.e2e.upstream import Script, Upstream, Visit
 from tests.e2e.wire import Response, Wire, request
 
@@ -78,7 +78,7 @@ def target(folder: Path) -> Iterator[Target]:
 
 def _says(wire: Operation) -> Script:
     speaker = SPEAKERS[wire]
-    whole = answers(speaker.whole("One", [(11, 7)]))
+    whole = answers(speaker.whole("One", [Report(11, 7)]))
 
     async def script(visit: Visit) -> None:
         if not visit.body:  # whether it is there
@@ -88,7 +88,7 @@ def _says(wire: Operation) -> Script:
             await whole(visit)
             return
         await visit.start_stream()
-        await say(visit, [*speaker.first("One"), *speaker.end([(11, 7)]), speaker.last([(11, 7)])])
+        await say(visit, [*speaker.first("One"), *speaker.end([Report(11, 7)]), speaker.last([Report(11, 7)])])
         await visit.end_stream()
 
     return script

@@ -13,18 +13,40 @@ from posthouse.core.requests import Operation
 from posthouse.core.usage import NO_USAGE, Usage
 from tests.e2e.answers import fault
 from tests.e2e.ends import ENDS, WAIT_A_WHILE, End, Told
-from tests.e2e.speakers import Tokens
+from tests.e2e.speakers import Report
 from tests.e2e.upstream import Gate, Script, Visit
 from tests.e2e.wire import payloads
 
 # Of two reports, the first is the one before.
-REPORTS: Final[dict[Told, list[Tokens]]] = {
-    "given": [(11, 7)],
+REPORTS: Final[dict[Told, list[Report]]] = {
+    "given": [Report(11, 7)],
     "absent": [],
-    "zero": [(0, 0)],
-    "twice": [(1_000, 1_000), (11, 7)],
+    "zero": [Report(0, 0)],
+    "twice": [Report(1_000, 1_000), Report(11, 7)],
+    "absurd": [Report(-11, 10**30)],
+    "negative": [Report(-11, 7)],
+    "beyond": [Report(100_000_001, 7)],
+    "vast": [Report(10**30, 7)],
+    "text": [Report("11", "7")],
+    "float": [Report(11.5, 7)],
+    "null": [Report(None, None)],
+    "output": [Report(11, -7)],
+    "cached": [Report(11, 7, "cached")],
+    "reasoning": [Report(11, 7, "reasoning")],
+    "total": [Report(11, 7, "total")],
 }
-SPARSE: Final[tuple[Told, ...]] = ("given", "absent")
+SPARSE: Final[tuple[Told, ...]] = ("given", "absent", "absurd")
+# Where no details are told, nor what was written.
+COUNTED: Final[tuple[Told, ...]] = ("negative", "beyond", "vast", "text", "float", "null", "total")
+
+
+def sensible(told: Told) -> Report | None:
+    """The report that is charged by: docs/billing.md, COUNT-2. None where there is none."""
+    report = REPORTS[told][-1] if REPORTS[told] else None
+    if report is None or not all(type(count) is int and 0 <= count <= 100_000_000 for count in report[:2]):
+        return None
+    return report
+
 
 # --- prices -----------------------------------------------------------------------------------------------------------
 Sold = Literal["tokens", "units", "time"]
@@ -217,6 +239,7 @@ class Billable(NamedTuple):
     free       the ends at which nothing is charged
     lacks      the ends that the route cannot have, and why
     held       what the hold is made for, where that is the same for every model
+    odd        the ways to be absurd that may be told where an answer ends well
     as_is      a good answer reaches the client byte for byte, as the body of the request reached the provider
     passes     so does whatever else the provider says, as it comes
     """
@@ -234,6 +257,7 @@ class Billable(NamedTuple):
     lacks: Mapping[End, str] = {}
     reading: Reading = Bytes()
     held: Usage | None = None
+    odd: Sequence[Told] = ()
     as_is: bool = False
     passes: bool = False
 
@@ -288,7 +312,8 @@ class Case(NamedTuple):
 
 
 def cases_of(route: Billable) -> list[Case]:
-    return [
+    odd = [Case(route, "tokens", told, "ends") for told in route.odd]
+    return odd + [
         Case(route, sold, told, end)
         for sold, tolds in route.sold.items()
         for told in tolds

@@ -7,9 +7,27 @@ from tests.e2e.upstream import Gate
 from tests.e2e.wire import Wire, eventually
 
 End = Literal["leaves early", "leaves mid", "leaves late", "ends", "errors", "resets", "leaves pause", "leaves drained"]
-Told = Literal["given", "absent", "zero", "twice"]
+Told = Literal[
+    "given",
+    "absent",
+    "zero",
+    "twice",
+    "absurd",
+    "negative",
+    "beyond",
+    "vast",
+    "text",
+    "float",
+    "null",
+    "output",
+    "cached",
+    "reasoning",
+    "total",
+]
 ENDS: Final[tuple[End, ...]] = get_args(End)
-TOLD: Final[tuple[Told, ...]] = get_args(Told)
+# What is told with every end of a call; the rest are the ways to be absurd, told where an answer ends well.
+TOLD: Final[tuple[Told, ...]] = get_args(Told)[:5]
+ODD: Final[tuple[Told, ...]] = get_args(Told)[5:]
 
 # Long enough to leave in, and short enough that the house waits for it itself.
 WAIT_A_WHILE: Final = "retry-after: 5\r\n"

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 from posthouse.core.requests import Operation
 from posthouse.core.usage import Usage
 from tests.e2e.billable import (
+    COUNTED,
     REPORTS,
     SPARSE,
     STREAM_FREE,
@@ -18,10 +19,12 @@ from tests.e2e.billable import (
     Sold,
     Streamed,
     Whole,
+    sensible,
 )
 from tests.e2e.ends import TOLD, End, Told
 from tests.e2e.house import ADMIN_KEY
 from tests.e2e.media_routes import SILENT, failing_event, sold_by, whole
+from tests.e2e.speakers import Report
 
 BOUNDARY: Final = "d74496d66958873e"
 SOUND: Final = bytes(range(256)) * 40  # 5.12 s, as nobody says otherwise
@@ -77,10 +80,11 @@ class FormVariant(NamedTuple):
 
 
 def _with_reports(start: dict[str, Any], told: Told, details: str) -> bytes:
-    members = [
-        f'"usage":{json.dumps({"input_tokens": read, details: {}, "output_tokens": made, "total_tokens": read + made})}'
-        for read, made in REPORTS[told]
+    usages = [
+        {"input_tokens": one.read, details: {}, "output_tokens": one.written, "total_tokens": one.total}
+        for one in REPORTS[told]
     ]
+    members = [f'"usage":{json.dumps(usage)}' for usage in usages]
     return (", ".join([json.dumps(start).removesuffix("}"), *members]) + "}").encode()
 
 
@@ -89,11 +93,12 @@ def _heard(told: Told) -> bytes:
 
 
 def _heard_usage(told: Told) -> Usage | None:
-    return None if told == "absent" else Usage() if told == "zero" else Usage(input=11, output=7)
+    report = sensible(told)
+    return None if report is None else Usage(input=report.read, output=report.written)
 
 
 def _verbose(told: Told) -> bytes:
-    usage = {"usage": {"type": "duration", "seconds": 3}} if told == "given" else {}
+    usage = {} if told == "absent" else {"usage": {"type": "duration", "seconds": 3 if told == "given" else -3}}
     return json.dumps(
         {"text": "One two three", "language": "english", "duration": 2.5, "segments": [], **usage}
     ).encode()
@@ -119,9 +124,7 @@ _KIND: Final = "1024x1024/high"
 
 
 def _drawn_usage(told: Told) -> Usage | None:
-    if not REPORTS[told]:
-        return Usage(images=1, image_kind=_KIND)
-    read, made = REPORTS[told][-1]
+    read, made, _ = sensible(told) or Report(0, 0)
     return Usage(input=read, image_output=made, images=1, image_kind=_KIND)
 
 
@@ -244,6 +247,7 @@ def _billable(name: str, variant: FormVariant) -> Billable:
         STREAM_FREE if variant.begun else WHOLE_FREE,
         lacks=SILENT if variant.begun else {},
         held=variant.expected,
+        odd=COUNTED if len(variant.told) == len(TOLD) else (),
         as_is=True,
     )
 

@@ -11,6 +11,7 @@ from posthouse.core.usage import Usage
 from posthouse.dialects import openai_media_heads as heads
 from tests.e2e.answers import fault
 from tests.e2e.billable import (
+    COUNTED,
     REPORTS,
     SPARSE,
     STREAM_FREE,
@@ -21,9 +22,11 @@ from tests.e2e.billable import (
     Sold,
     Streamed,
     Whole,
+    sensible,
 )
 from tests.e2e.ends import TOLD, End, Told
 from tests.e2e.house import ADMIN_KEY
+from tests.e2e.speakers import Report
 from tests.e2e.wire import request
 
 SOUND: Final = bytes(range(256)) * 40
@@ -57,7 +60,7 @@ class Variant(NamedTuple):
         return expected
 
 
-def _with_reports(start: dict[str, Any], told: Told, report: Callable[[tuple[int, int]], dict[str, Any]]) -> bytes:
+def _with_reports(start: dict[str, Any], told: Told, report: Callable[[Report], dict[str, Any]]) -> bytes:
     """A JSON object with a `usage` for each report."""
     members = [f'"usage":{json.dumps(report(one))}' for one in REPORTS[told]]
     return (", ".join([json.dumps(start).removesuffix("}"), *members]) + "}").encode()
@@ -67,36 +70,32 @@ def _event(kind: str, data: bytes) -> bytes:
     return f"event: {kind}\n".encode() + b"data: " + data + b"\n\n"
 
 
-def _tokens(counts: tuple[int, int]) -> dict[str, Any]:
-    details = {"text_tokens": counts[0], "image_tokens": 0}
+def _tokens(report: Report) -> dict[str, Any]:
     return {
-        "input_tokens": counts[0],
-        "output_tokens": counts[1],
-        "total_tokens": sum(counts),
-        "input_tokens_details": details,
+        "input_tokens": report.read,
+        "output_tokens": report.written,
+        "total_tokens": report.total,
+        "input_tokens_details": {"text_tokens": report.read, "image_tokens": 0},
     }
 
 
-def _read(counts: tuple[int, int]) -> dict[str, Any]:
-    return {"prompt_tokens": counts[0], "total_tokens": counts[0]}
-
-
-def _counted(told: Told) -> tuple[int, int]:
-    return REPORTS[told][-1] if REPORTS[told] else (0, 0)
+def _read(report: Report) -> dict[str, Any]:
+    return {"prompt_tokens": report.read, "total_tokens": report.total if report.odd else report.read}
 
 
 def _picture(told: Told) -> Usage:
-    read, drawn = _counted(told)
+    read, drawn, _ = sensible(told) or Report(0, 0)
     return Usage(input=read, image_output=drawn, images=1, image_kind=KIND)
 
 
 def _spoken(told: Told) -> Usage | None:
-    read, spoken = _counted(told)
-    return None if told == "absent" else Usage(input=read, audio_output=spoken, characters=len(INPUT))
+    report = sensible(told)
+    return None if report is None else Usage(report.read, audio_output=report.written, characters=len(INPUT))
 
 
 def _judged(told: Told) -> Usage | None:
-    return None if told == "absent" else Usage(input=_counted(told)[0])
+    report = sensible(told)
+    return None if report is None else Usage(input=report.read)
 
 
 _IMAGE: Final = {"prompt": "two cats", "size": "1024x1024", "quality": "high"}
@@ -223,6 +222,7 @@ def _billable(name: str, variant: Variant) -> Billable:
         lacks={} if whole_body is not None or bare else SILENT,
         reading=Bytes(4 if bare else 0),
         held=variant.expected,
+        odd=() if bare and whole_body is None else COUNTED,
         as_is=True,
     )
 

@@ -8,11 +8,11 @@ from typing import Final
 from posthouse.billing.rough import RoughCount
 from posthouse.core.requests import Operation
 from posthouse.core.usage import Usage
-from tests.e2e.billable import REPORTS, Billable, Case, Streamed, Whole
+from tests.e2e.billable import REPORTS, Billable, Case, Streamed, Whole, sensible
 from tests.e2e.ends import TOLD, End, Told
 from tests.e2e.house import ADMIN_KEY
 from tests.e2e.speakers import SPEAKERS
-from tests.e2e.text_routes import TEXT, counted, said, streamed
+from tests.e2e.text_routes import TEXT, counted, odd_of, said, streamed, usage_of
 from tests.e2e.wire import request
 
 # Whole, and streamed.
@@ -50,10 +50,8 @@ def _ask(wire: Operation, *, stream: bool) -> Callable[[str, str], bytes]:
 
 def _reported(wire: Operation) -> Callable[[Told], Usage | None]:
     def reported(told: Told) -> Usage | None:
-        if not REPORTS[told]:
-            return None
-        read, written = REPORTS[told][-1]
-        return Usage(input=read, output=0 if wire == "embeddings" else written)
+        report = sensible(told)
+        return None if report is None else usage_of(report, wire)
 
     return reported
 
@@ -78,6 +76,7 @@ def _whole(wire: Operation) -> Billable:
         heard=frozenset(("ends", "leaves late", "resets")),
         free=frozenset(("errors",)),
         lacks=_LACKS,
+        odd=odd_of(wire),
         as_is=True,
         passes=True,
     )
@@ -108,6 +107,7 @@ def _streamed(wire: Operation) -> Billable:
         heard=frozenset(heard),
         free=frozenset(),
         lacks=_LACKS,
+        odd=odd_of(wire),
         as_is=True,
         passes=True,
     )

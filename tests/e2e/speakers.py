@@ -2,13 +2,36 @@
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from posthouse.core.requests import Operation
 from tests.e2e.answers import chunk, completion, fault
 from tests.e2e.upstream import Visit
 
-Tokens = tuple[int, int]  # of input and of output
+Odd = Literal["", "cached", "reasoning", "total"]
+CLAIMED: Final = 9_999  # what a detail or a total claims that contradicts
+
+
+class Report(NamedTuple):
+    """What is told of usage, sensible or not: counts of input and of output, and what beside them contradicts them."""
+
+    read: Any
+    written: Any
+    odd: Odd = ""
+
+    @property
+    def total(self) -> Any:
+        if self.odd == "total":
+            return CLAIMED
+        return self.read + self.written if type(self.read) is type(self.written) is int else None
+
+    @property
+    def cached(self) -> int:
+        return CLAIMED if self.odd == "cached" else 0
+
+    @property
+    def reasoning(self) -> int:
+        return CLAIMED if self.odd == "reasoning" else 0
 
 
 class Speaker(NamedTuple):
@@ -17,17 +40,19 @@ class Speaker(NamedTuple):
 
     midway  usage told on the way counts, so that a stream that breaks has it
     late    usage comes before the last event
+    odd     what may contradict the counts: elsewhere it is a count of its own, or has no place
     """
 
-    whole: Callable[[str, Sequence[Tokens]], bytes]
+    whole: Callable[[str, Sequence[Report]], bytes]
     first: Callable[[str], list[bytes]]
     word: Callable[[str], bytes]
-    told: Callable[[Tokens], bytes]
-    end: Callable[[Sequence[Tokens]], list[bytes]]
-    last: Callable[[Sequence[Tokens]], bytes]
+    told: Callable[[Report], bytes]
+    end: Callable[[Sequence[Report]], list[bytes]]
+    last: Callable[[Sequence[Report]], bytes]
     fault: Callable[[str], bytes]
     midway: bool = True
     late: bool = True
+    odd: tuple[Odd, ...] = ("cached", "reasoning", "total")
 
 
 async def say(visit: Visit, events: Sequence[bytes]) -> None:
@@ -55,11 +80,16 @@ def _nothing(_: Any) -> bytes:
 
 
 # --- chat completions, completions -------------------------------
-def _openai_usage(tokens: Tokens) -> dict[str, int]:
-    return {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)}
+def _openai_usage(report: Report) -> dict[str, Any]:
+    usage = {"prompt_tokens": report.read, "completion_tokens": report.written, "total_tokens": report.total}
+    if report.odd == "cached":
+        usage["prompt_tokens_details"] = {"cached_tokens": report.cached}
+    if report.odd == "reasoning":
+        usage["completion_tokens_details"] = {"reasoning_tokens": report.reasoning}
+    return usage
 
 
-def _chat_whole(text: str, reports: Sequence[Tokens]) -> bytes:
+def _chat_whole(text: str, reports: Sequence[Report]) -> bytes:
     return _with_reports(completion(text, usage=None), "usage", [_openai_usage(report) for report in reports])
 
 
@@ -78,13 +108,13 @@ CHAT: Final = Speaker(
 _TEXT_HEAD: Final = {"id": "cmpl-1", "object": "text_completion", "created": 1_700_000_000, "model": "upstream-model"}
 
 
-def _text_chunk(text: str | None, finish: str | None = None, tokens: Tokens | None = None) -> bytes:
+def _text_chunk(text: str | None, finish: str | None = None, tokens: Report | None = None) -> bytes:
     choices = [] if text is None else [{"text": text, "index": 0, "logprobs": None, "finish_reason": finish}]
     usage = {} if tokens is None else {"usage": _openai_usage(tokens)}
     return _data({**_TEXT_HEAD, "choices": choices, **usage})
 
 
-def _text_whole(text: str, reports: Sequence[Tokens]) -> bytes:
+def _text_whole(text: str, reports: Sequence[Report]) -> bytes:
     choices = [{"text": text, "index": 0, "logprobs": None, "finish_reason": "stop"}]
     body = {**_TEXT_HEAD, "choices": choices}
     return _with_reports(body, "usage", [_openai_usage(report) for report in reports])
@@ -117,17 +147,17 @@ def _response(status: str, text: str) -> dict[str, Any]:
     }
 
 
-def _responses_usage(tokens: Tokens) -> dict[str, Any]:
+def _responses_usage(report: Report) -> dict[str, Any]:
     return {
-        "input_tokens": tokens[0],
-        "input_tokens_details": {"cached_tokens": 0},
-        "output_tokens": tokens[1],
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": sum(tokens),
+        "input_tokens": report.read,
+        "input_tokens_details": {"cached_tokens": report.cached},
+        "output_tokens": report.written,
+        "output_tokens_details": {"reasoning_tokens": report.reasoning},
+        "total_tokens": report.total,
     }
 
 
-def _responses_whole(text: str, reports: Sequence[Tokens]) -> bytes:
+def _responses_whole(text: str, reports: Sequence[Report]) -> bytes:
     return _with_reports(_response("completed", text), "usage", [_responses_usage(report) for report in reports])
 
 
@@ -148,7 +178,7 @@ def _responses_word(text: str) -> bytes:
     return _named({"type": "response.output_text.delta", **place, "delta": text, "logprobs": []})
 
 
-def _responses_last(reports: Sequence[Tokens]) -> bytes:
+def _responses_last(reports: Sequence[Report]) -> bytes:
     body = _responses_whole("One two three", reports)
     return b'event: response.completed\ndata: {"type": "response.completed", "response": %b}\n\n' % body
 
@@ -175,11 +205,12 @@ RESPONSES: Final = Speaker(
 _MESSAGE: Final = {"id": "msg_1", "type": "message", "role": "assistant", "model": "upstream-model"}
 
 
-def _messages_usage(tokens: Tokens) -> dict[str, int]:
-    return {"input_tokens": tokens[0], "output_tokens": tokens[1]}
+def _messages_usage(report: Report) -> dict[str, Any]:
+    details = {"output_tokens_details": {"thinking_tokens": report.reasoning}} if report.reasoning else {}
+    return {"input_tokens": report.read, "output_tokens": report.written, **details}
 
 
-def _messages_whole(text: str, reports: Sequence[Tokens]) -> bytes:
+def _messages_whole(text: str, reports: Sequence[Report]) -> bytes:
     body = {**_MESSAGE, "content": [{"type": "text", "text": text}], "stop_reason": "end_turn", "stop_sequence": None}
     return _with_reports(body, "usage", [_messages_usage(report) for report in reports])
 
@@ -188,7 +219,7 @@ def _messages_word(text: str) -> bytes:
     return _named({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}})
 
 
-def _messages_end(reports: Sequence[Tokens]) -> list[bytes]:
+def _messages_end(reports: Sequence[Report]) -> list[bytes]:
     delta = {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None}}
     ends = [{**delta, "usage": _messages_usage(report)} for report in reports] or [delta]
     return [_named({"type": "content_block_stop", "index": 0}), *map(_named, ends)]
@@ -207,11 +238,12 @@ MESSAGES: Final = Speaker(
     last=lambda reports: _named({"type": "message_stop"}),
     fault=lambda message: _named({"type": "error", "error": {"type": "api_error", "message": message}}),
     midway=False,
+    odd=("reasoning",),
 )
 
 
 # --- generate_content --------------------------------------------
-def _gemini(text: str, finish: str | None = None, tokens: Tokens | None = None) -> dict[str, Any]:
+def _gemini(text: str, finish: str | None = None, tokens: Report | None = None) -> dict[str, Any]:
     candidate: dict[str, Any] = {"content": {"role": "model", "parts": [{"text": text}]}, "index": 0}
     body: dict[str, Any] = {"candidates": [candidate], "modelVersion": "upstream-model", "responseId": "r1"}
     if finish is not None:
@@ -221,16 +253,18 @@ def _gemini(text: str, finish: str | None = None, tokens: Tokens | None = None) 
     return body
 
 
-def _gemini_usage(tokens: Tokens) -> dict[str, int]:
-    return {"promptTokenCount": tokens[0], "candidatesTokenCount": tokens[1], "totalTokenCount": sum(tokens)}
+def _gemini_usage(report: Report) -> dict[str, Any]:
+    cached = {"cachedContentTokenCount": report.cached} if report.cached else {}
+    counts = {"promptTokenCount": report.read, "candidatesTokenCount": report.written}
+    return {**counts, "totalTokenCount": report.total, **cached}
 
 
-def _gemini_whole(text: str, reports: Sequence[Tokens]) -> bytes:
+def _gemini_whole(text: str, reports: Sequence[Report]) -> bytes:
     return _with_reports(_gemini(text, "STOP"), "usageMetadata", [_gemini_usage(report) for report in reports])
 
 
-def _gemini_end(reports: Sequence[Tokens]) -> list[bytes]:
-    told: list[Tokens | None] = [*reports] or [None]
+def _gemini_end(reports: Sequence[Report]) -> list[bytes]:
+    told: list[Report | None] = [*reports] or [None]
     *before, last = told
     return [*(_data(_gemini("", tokens=report)) for report in before), _data(_gemini("", "STOP", last))]
 
@@ -243,14 +277,19 @@ GENERATE_CONTENT: Final = Speaker(
     end=_gemini_end,
     last=_nothing,
     fault=lambda message: _data({"error": {"code": 500, "message": message, "status": "INTERNAL"}}),
+    odd=("cached", "total"),
 )
 
 
 # --- embeddings: whole only --------------------------------------
-def _vectors(text: str, reports: Sequence[Tokens]) -> bytes:
+def _embedding_usage(report: Report) -> dict[str, Any]:
+    return {"prompt_tokens": report.read, **({"total_tokens": CLAIMED} if report.odd == "total" else {})}
+
+
+def _vectors(text: str, reports: Sequence[Report]) -> bytes:
     data = [{"object": "embedding", "index": 0, "embedding": [0.5, 1.5]}]
     body = {"object": "list", "data": data, "model": "upstream-model"}
-    return _with_reports(body, "usage", [{"prompt_tokens": report[0]} for report in reports])
+    return _with_reports(body, "usage", [_embedding_usage(report) for report in reports])
 
 
 SPEAKERS: Final[dict[Operation, Speaker]] = {
@@ -259,5 +298,5 @@ SPEAKERS: Final[dict[Operation, Speaker]] = {
     "messages": MESSAGES,
     "generate_content": GENERATE_CONTENT,
     "completions": COMPLETIONS,
-    "embeddings": CHAT._replace(whole=_vectors),
+    "embeddings": CHAT._replace(whole=_vectors, odd=("total",)),
 }

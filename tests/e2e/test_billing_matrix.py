@@ -2,10 +2,11 @@
 it is sold.
 
 The matrix: {the client leaves early, mid, late, in a pause between attempts, from a deployment that is drained; the
-upstream ends, errors, resets} x usage {given, absent, zero, twice} x every route that costs money x {stream, not}. The
-routes register themselves (`billable.Billable`); a case is left out only where a route says why it cannot have it.
-After each call its hold has ended exactly once, at the cost that docs/billing.md gives, the entries carry it, and a
-client that leaves takes the upstream's connection with it within a second.
+upstream ends, errors, resets} x usage {given, absent, zero, twice, absurd} x every route that costs money x {stream,
+not}; where an answer ends well, with every way to be absurd. The routes register themselves (`billable.Billable`); a
+case is left out only where a route says why it cannot have it. After each call its hold has ended exactly once, at the
+cost that docs/billing.md gives, the entries carry it, and a client that leaves takes the upstream's connection with it
+within a second.
 """
 
 import json
@@ -18,7 +19,7 @@ from posthouse.core.requests import TEXTS, Operation
 from posthouse.core.usage import NO_USAGE, Usage
 from tests.e2e import form_routes, media_routes, passing_routes, text_routes
 from tests.e2e.billable import PRICES, SOLD, Billable, Case, Streamed, Whole, cases_of, cost, script
-from tests.e2e.ends import ENDS, TOLD, check_released, check_settled, leave, leave_in_a_pause, leave_unseen
+from tests.e2e.ends import ENDS, ODD, TOLD, Told, check_released, check_settled, leave, leave_in_a_pause, leave_unseen
 from tests.e2e.house import ADMIN_KEY, Place, Stored, provider, running
 from tests.e2e.upstream import Gate, Upstream
 from tests.e2e.wire import Wire
@@ -80,6 +81,20 @@ def test_every_operation_is_in_the_matrix_with_all_that_may_be_told_of_it() -> N
     # What passes is tried once: it has no pause.
     lacking = {operation: {*TOLD, *ENDS} - had for operation, had in registered.items()}
     assert {operation: lack for operation, lack in lacking.items() if lack} == {"passthrough": {"leaves pause"}}
+
+
+def test_every_operation_is_in_the_matrix_with_every_way_to_be_absurd() -> None:
+    registered: dict[Operation, set[Told]] = {}
+    for case in CASES:
+        registered.setdefault(case.route.operation, set()).add(case.told)
+    # What only hears, draws, speaks or judges has no details, and what it makes is a matter of its own.
+    beside: set[Told] = {"output", "cached", "reasoning"}
+    lacking = {operation: {*ODD} - had - beside for operation, had in registered.items()}
+    assert {operation: lack for operation, lack in lacking.items() if lack} == {"messages": {"total"}}
+    for operation in TEXTS:
+        assert "output" in registered[operation]
+    assert [one for one in TEXTS if "cached" not in registered[one]] == ["messages"]
+    assert [one for one in TEXTS if "reasoning" not in registered[one]] == ["generate_content"]
 
 
 def test_every_text_is_in_the_matrix_whole_and_streamed() -> None:

@@ -10,7 +10,6 @@ import pytest
 from tests.e2e.answers import answers, completion
 from tests.e2e.house import ADMIN_KEY, NANO, Place, provider, running
 from tests.e2e.passing_routes import rough
-from tests.e2e.speakers import Tokens
 from tests.e2e.upstream import Upstream
 from tests.e2e.wire import Response
 
@@ -59,7 +58,7 @@ def _fresh(here: Place) -> None:
     here.upstream.scripts = {"*": answers({})}
 
 
-def cost(tokens: Tokens) -> int:
+def cost(tokens: tuple[int, int]) -> int:
     return tokens[0] * INPUT_NANO + tokens[1] * OUTPUT_NANO
 
 

@@ -23,6 +23,7 @@ from posthouse.dialects.codec import Maker
 from posthouse.dialects.codecs import codec_of
 from tests.e2e.answers import asked, fault
 from tests.e2e.billable import (
+    COUNTED,
     REPORTS,
     SPARSE,
     STREAM_FREE,
@@ -32,10 +33,11 @@ from tests.e2e.billable import (
     Case,
     Streamed,
     Whole,
+    sensible,
 )
 from tests.e2e.ends import TOLD, End, Told
 from tests.e2e.house import ADMIN_KEY
-from tests.e2e.speakers import SPEAKERS
+from tests.e2e.speakers import SPEAKERS, Report
 from tests.e2e.wire import request
 
 WORDS: Final = ("One", " two", " three")
@@ -171,12 +173,30 @@ def _ask(query: Asked, *, stream: bool) -> Callable[[str, str], bytes]:
 
 def _reported(operation: Operation) -> Callable[[Told], Usage | None]:
     def reported(told: Told) -> Usage | None:
-        if not REPORTS[told]:
-            return None
-        read, written = REPORTS[told][-1]
-        return Usage(input=read, output=0 if operation == "embeddings" else written)
+        report = sensible(told)
+        return None if report is None else usage_of(report, operation)
 
     return reported
+
+
+def usage_of(report: Report, operation: Operation) -> Usage:
+    """What is charged by a report that makes sense: the counts, however they are said to be divided."""
+    read, written, odd = report
+    made = 0 if operation == "embeddings" else written
+    match odd:
+        case "cached":
+            return Usage(cache_read=read, output=made)
+        case "reasoning":
+            return Usage(input=read, reasoning=made)
+        case _:
+            return Usage(input=read, output=made)
+
+
+def odd_of(wire: Operation) -> tuple[Told, ...]:
+    """The ways to be absurd in a dialect."""
+    counted: tuple[Told, ...] = COUNTED[:-1] if wire == "embeddings" else (*COUNTED[:-1], "output")
+    beside: tuple[Told, ...] = ("cached", "reasoning", "total")
+    return (*counted, *(one for one in beside if one in SPEAKERS[wire].odd))
 
 
 def _whole(name: str, wire: Operation, tolds: Sequence[Told]) -> Billable:
@@ -202,6 +222,7 @@ def _whole(name: str, wire: Operation, tolds: Sequence[Told]) -> Billable:
         {"tokens": tolds},
         WHOLE_HEARD,
         WHOLE_FREE,
+        odd=odd_of(wire) if wire == operation else (),
     )
 
 
@@ -229,6 +250,7 @@ def _streamed(name: str, wire: Operation, tolds: Sequence[Told]) -> Billable:
         frozenset(heard),
         STREAM_FREE,
         reading=Words(operation, query.array),
+        odd=odd_of(wire) if wire == operation else (),
     )
 
 

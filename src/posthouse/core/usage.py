@@ -14,6 +14,12 @@ from msgspec import Struct
 
 UsageSource = Literal["provider", "estimated", "recovered"]
 
+# No call reads or writes so many tokens: ten times the longest context that any model has. Whoever counts more is
+# mistaken, and nobody is billed by that (docs/billing.md, COUNT-2).
+MOST_TOKENS: Final = 100_000_000
+# Nor does one make so many searches.
+MOST_SEARCHES: Final = 100_000
+
 
 class Usage(Struct, frozen=True, gc=False):
     """Counts of tokens; every field up to `image_cache_read` is disjoint from every other.

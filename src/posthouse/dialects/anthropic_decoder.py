@@ -26,7 +26,7 @@ from posthouse.core.events import (
 )
 from posthouse.core.items import OpaqueState
 from posthouse.dialects.anthropic_errors import decode_error
-from posthouse.dialects.anthropic_usage import UsageObject, finish_of, later, usage_object, usage_of
+from posthouse.dialects.anthropic_usage import UsageObject, finish_of, is_told, later, usage_object, usage_of
 from posthouse.dialects.codec import Maker
 from posthouse.dialects.errors import DialectError
 from posthouse.dialects.sse import data_of, is_named_error
@@ -185,13 +185,14 @@ class _Open:
 class MessagesDecoder:
     """See `codec.StreamDecoder`."""
 
-    __slots__ = ("_calls", "_failed", "_finished", "_maker", "_open", "_started", "_usage", "done", "id")
+    __slots__ = ("_calls", "_failed", "_finished", "_maker", "_open", "_spoilt", "_started", "_usage", "done", "id")
 
     def __init__(self, maker: Maker) -> None:
         self._maker = maker
         self._open: dict[int, _Open] = {}
         self._calls = 0
         self._usage: UsageObject | None = None
+        self._spoilt = False
         self._started = False
         self._finished = False
         self._failed = False
@@ -250,6 +251,7 @@ class MessagesDecoder:
         if self.id is None:
             self.id = head.id
             self._usage = usage_object(head.usage)
+            self._spoilt = self._usage is None and is_told(head.usage)
         return self._with_start()
 
     def _with_start(self, *events: Event) -> Sequence[Event]:
@@ -329,8 +331,10 @@ class MessagesDecoder:
         reported = usage_object(known.usage)
         if reported is not None:
             self._usage = later(self._usage, reported)
-            if self._usage is not None:
-                events.append(UsageReported(usage_of(self._usage)))
+            usage = usage_of(self._usage)
+            # What was read is told at the start: where that is absurd, what was written is no half of a report.
+            if usage is not None and not (self._spoilt and not reported.tells_input):
+                events.append(UsageReported(usage))
         return self._with_start(*events)
 
     def _fail(self, error: Any) -> Sequence[Event]:

@@ -10,10 +10,9 @@ from msgspec import Meta, Raw, Struct
 from msgspec.json import Decoder
 from msgspec.structs import astuple
 
-from posthouse.core.usage import NO_USAGE, Usage
+from posthouse.core.usage import MOST_SEARCHES, MOST_TOKENS, NO_USAGE, Usage
 
-# No model reads or writes 10^12 tokens in a call: such a number is a fault, and no one is billed by it.
-_Count = Annotated[int, Meta(ge=0, le=2**40)]
+_Count = Annotated[int, Meta(ge=0, le=MOST_TOKENS)]
 _Word = Annotated[str, Meta(max_length=32)]
 
 
@@ -22,26 +21,28 @@ class CacheCreation(Struct, gc=False):
     ephemeral_1h_input_tokens: _Count | None = None
 
 
-class OutputDetails(Struct, gc=False):
-    thinking_tokens: _Count | None = None
-
-
-class ServerTools(Struct, gc=False):
-    web_search_requests: _Count | None = None
-
-
 class UsageObject(Struct, gc=False):
-    """As it stands on the wire; None where it says nothing."""
+    """As it stands on the wire; None where it says nothing. What is `Any` are details: one that makes no sense says
+    nothing, and does not make the counts absurd."""
 
     input_tokens: _Count | None = None
     cache_creation_input_tokens: _Count | None = None
     cache_read_input_tokens: _Count | None = None
     cache_creation: CacheCreation | None = None
     output_tokens: _Count | None = None
-    output_tokens_details: OutputDetails | None = None
+    output_tokens_details: Any = None
     service_tier: _Word | None = None
     speed: _Word | None = None
-    server_tool_use: ServerTools | None = None
+    server_tool_use: Any = None
+
+    @property
+    def tells_input(self) -> bool:
+        return not (
+            self.input_tokens is None
+            and self.cache_creation_input_tokens is None
+            and self.cache_read_input_tokens is None
+            and self.cache_creation is None
+        )
 
 
 _decode: Final = Decoder(UsageObject).decode
@@ -49,7 +50,7 @@ _NULL: Final = Raw(b"null")
 
 
 def usage_object(raw: Raw) -> UsageObject | None:
-    """None where there is none, or where a number in it makes no sense (negative, no integer, above 2^40)."""
+    """None where there is none, or where a count in it makes no sense (negative, no integer, above MOST_TOKENS)."""
     if raw == _NULL:
         return None
     try:
@@ -57,6 +58,11 @@ def usage_object(raw: Raw) -> UsageObject | None:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
     return found if any(value is not None for value in astuple(found)) else None
+
+
+def is_told(raw: Raw) -> bool:
+    """Whether there is anything, sensible or not."""
+    return raw != _NULL and bytes(raw) != b"{}"
 
 
 def later(first: UsageObject | None, last: UsageObject | None) -> UsageObject | None:
@@ -85,8 +91,11 @@ def _or(value: int | None, other: int | None) -> int | None:
     return other if value is None else value
 
 
-def usage_of(found: UsageObject) -> Usage:
-    """Disjoint usage: `total_input` is the sum of the three input counts, `total_output` is `output_tokens`."""
+def usage_of(found: UsageObject | None) -> Usage | None:
+    """Disjoint usage: `total_input` is the sum of the three input counts, `total_output` is `output_tokens`. None where
+    nothing was counted."""
+    if found is None or (found.output_tokens is None and not found.tells_input):
+        return None
     parts = found.cache_creation or CacheCreation()
     hour = parts.ephemeral_1h_input_tokens or 0
     written = found.cache_creation_input_tokens
@@ -94,8 +103,7 @@ def usage_of(found: UsageObject) -> Usage:
         written = (parts.ephemeral_5m_input_tokens or 0) + hour
     hour = min(hour, written)
     output = found.output_tokens or 0
-    details = found.output_tokens_details
-    thinking = min(output, (details.thinking_tokens or 0) if details is not None else 0)
+    thinking = min(output, _detail(found.output_tokens_details, "thinking_tokens", MOST_TOKENS))
     return Usage(
         input=found.input_tokens or 0,
         cache_read=found.cache_read_input_tokens or 0,
@@ -103,9 +111,14 @@ def usage_of(found: UsageObject) -> Usage:
         cache_write_1h=hour,
         output=output - thinking,
         reasoning=thinking,
-        web_searches=0 if found.server_tool_use is None else found.server_tool_use.web_search_requests or 0,
+        web_searches=_detail(found.server_tool_use, "web_search_requests", MOST_SEARCHES),
         tier="fast" if found.speed == "fast" else found.service_tier or "",
     )
+
+
+def _detail(details: Any, name: str, most: int) -> int:
+    count = details.get(name) if isinstance(details, dict) else None
+    return count if type(count) is int and 0 <= count <= most else 0
 
 
 def usage_payload(usage: Usage | None) -> dict[str, Any]:

@@ -52,12 +52,12 @@ def read_whole(body: bytes) -> Whole:
     answer = _answer_of(body)
     if answer.error is not None:
         return Whole(None, None, decode_error(answer.error), answer.id)
-    found = usage_object(answer.usage)
+    usage = usage_of(usage_object(answer.usage))
     return Whole(
-        usage=None if found is None else usage_of(found),
+        usage=usage,
         finish_reason=None if answer.stop_reason is None else finish_of(answer.stop_reason),
         id=answer.id,
-        text="" if found is not None else _text_of(answer.content),
+        text="" if usage is not None else _text_of(answer.content),
     )
 
 
@@ -93,14 +93,13 @@ def decode_response(body: bytes, maker: Maker) -> InnerResponse:
         items = BlockReader(maker).items("assistant", answer.content, "content")
     except (InvalidRequest, UnicodeError):
         raise DialectError("the content of the answer is not of this dialect") from None
-    found = usage_object(answer.usage)
     finish = None if answer.stop_reason is None else finish_of(answer.stop_reason)
     return InnerResponse(
         id=answer.id or "",
         model=answer.model or "",
         created=0,
         choices=(Choice(tuple(items), finish),),
-        usage=None if found is None else usage_of(found),
+        usage=usage_of(usage_object(answer.usage)),
     )
 
 

@@ -25,6 +25,7 @@ from posthouse.dialects.streams import MAX_EVENT, Passing
 _ABSENT: Final = Raw(b"null")
 _MEMBERS: Final = ("usage", "usageMetadata", "service_tier")
 _LONGEST: Final = 64 << 10
+_OF_MESSAGES: Final = (b'"cache_creation_input_tokens"', b'"cache_read_input_tokens"', b'"thinking_tokens"')
 _NO_MAKER: Final = Maker("", "", "")
 _NO_HEAD: Final = ReplyHead("", "", 0)
 _ERRORS: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
@@ -138,9 +139,8 @@ def any_usage(raw: Raw) -> Usage | None:
     data = bytes(raw)
     if b"TokenCount" in data:
         return gemini_usage.usage_in(raw)
-    if b'"cache_creation_input_tokens"' in data or b'"cache_read_input_tokens"' in data:
-        found = anthropic_usage.usage_object(raw)
-        return None if found is None else anthropic_usage.usage_of(found)
+    if any(mark in data for mark in _OF_MESSAGES):
+        return anthropic_usage.usage_of(anthropic_usage.usage_object(raw))
     try:
         payload = _decode_any(data)
     except _ERRORS:

@@ -4,17 +4,14 @@
 are counted apart and are input. Details by modality say how much of each was audio or images.
 """
 
-from typing import Final
+from typing import Any
 
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 from msgspec.structs import replace
 
-from posthouse.core.usage import Usage
+from posthouse.core.usage import MOST_TOKENS, Usage
 from posthouse.dialects.gemini_fields import ERRORS, Json
-
-# No model reads or writes 10^12 tokens in a call: such a number is a fault, and no one is billed by it.
-_ABSURD: Final = 2**40
 
 
 class _Counts(Struct, rename="camel", gc=False):
@@ -24,6 +21,13 @@ class _Counts(Struct, rename="camel", gc=False):
     thoughts_token_count: int | None = None
     tool_use_prompt_token_count: int | None = None
     total_token_count: int | None = None
+
+
+class _Odd(_Counts, rename="camel", gc=False):
+    """Where what counts nothing by itself makes no sense: that says nothing."""
+
+    cached_content_token_count: Any = None
+    total_token_count: Any = None
 
 
 class _Detail(Struct, rename="camel", gc=False):
@@ -39,40 +43,45 @@ class _Details(Struct, rename="camel", gc=False):
 
 
 _decode = Decoder(_Counts).decode
+_decode_odd = Decoder(_Odd).decode
 _decode_details = Decoder(_Details).decode
 
 
 def usage_in(raw: Raw) -> Usage | None:
-    """None where nothing was counted, or where a number makes no sense (negative, no integer, above 2^40).
+    """None where nothing was counted, or where a count makes no sense (negative, no integer, above MOST_TOKENS).
 
     Where no count contradicts another, the sum is the reported total. A detail that claims more than is left of its
-    class is cut to that. Video and documents are plain input. Every chunk of a stream counts: 2 us without media.
+    class is cut to that, and one that is no count says nothing. Video and documents are plain input. Every chunk of a
+    stream counts: 2 us without media.
     """
     data = bytes(raw)
     try:
         counts = _decode(data)
-        details = _decode_details(data) if b'"AUDIO"' in data or b'"IMAGE"' in data else None
     except ERRORS:
-        return None
+        try:
+            counts = _decode_odd(data)
+        except ERRORS:
+            return None
     prompt, candidates, thoughts = counts.prompt_token_count, counts.candidates_token_count, counts.thoughts_token_count
     if prompt is None and candidates is None and thoughts is None:
         return None
     prompt, candidates, thoughts = prompt or 0, candidates or 0, thoughts or 0
-    tools, cached = counts.tool_use_prompt_token_count or 0, counts.cached_content_token_count or 0
-    if (
-        min(prompt, candidates, thoughts, tools, cached) < 0
-        or max(prompt, candidates, thoughts, tools, cached) > _ABSURD
-    ):
+    tools, cached = counts.tool_use_prompt_token_count or 0, counts.cached_content_token_count
+    if min(prompt, candidates, thoughts, tools) < 0 or max(prompt, candidates, thoughts, tools) > MOST_TOKENS:
         return None
     if thoughts and counts.total_token_count == prompt + tools + candidates:
         candidates -= min(thoughts, candidates)  # some deployments count thoughts among the candidates
-    cached = min(cached, prompt)
+    cached = min(cached, prompt) if cached and type(cached) is int and cached > 0 else 0
     plain = Usage(prompt - cached + tools, cached, 0, 0, candidates, thoughts)
-    return plain if details is None else _apart(plain, details)
+    return _apart(plain, data) if b'"AUDIO"' in data or b'"IMAGE"' in data else plain
 
 
-def _apart(plain: Usage, details: _Details) -> Usage:
-    """Audio and images out of input and output."""
+def _apart(plain: Usage, data: bytes) -> Usage:
+    """Audio and images out of input and output, as far as the details make sense."""
+    try:
+        details = _decode_details(data)
+    except ERRORS:
+        return plain
     into, kept, used = (
         details.prompt_tokens_details,
         details.cache_tokens_details,

@@ -28,7 +28,7 @@ from posthouse.dialects.errors import DialectError
 from posthouse.dialects.openai_chat_whole import WholeReply
 from posthouse.dialects.openai_errors import StreamError, decode_error
 from posthouse.dialects.openai_media_streams import Step
-from posthouse.dialects.openai_usage import Count, usage_of
+from posthouse.dialects.openai_usage import Count, first_count, usage_of
 from posthouse.dialects.sse import data_of, split_events
 
 _ABSENT: Final = Raw(b"null")
@@ -68,19 +68,12 @@ class _Event(_Picture, gc=False):
     message: Any = None
 
 
-class _Details(Struct, gc=False):
-    text_tokens: Count | None = None
-    image_tokens: Count | None = None
-    cached_tokens: Count | None = None
-    reasoning_tokens: Count | None = None
-
-
 class _Tokens(Struct, gc=False):
     input_tokens: Count | None = None
     output_tokens: Count | None = None
-    input_tokens_details: _Details | None = None
-    output_tokens_details: _Details | None = None
-    reasoning_tokens: Count | None = None
+    input_tokens_details: Any = None
+    output_tokens_details: Any = None
+    reasoning_tokens: Any = None
 
 
 _decode_reply: Final = Decoder(_Reply).decode
@@ -91,7 +84,8 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def tokens_of(payload: Any) -> Usage | None:
-    """Disjoint classes of a `usage` in either form; None where there is none, or a number in it makes no sense."""
+    """Disjoint classes of a `usage` in either form; None where there is none, or a count in it makes no sense. Details
+    are cut to what they are details of; one that is no count says nothing."""
     if not isinstance(payload, dict):
         return None
     if "input_tokens" not in payload and "output_tokens" not in payload:
@@ -101,13 +95,17 @@ def tokens_of(payload: Any) -> Usage | None:
         told = msgspec.convert(payload, _Tokens)
     except (msgspec.ValidationError, RecursionError):
         return None
-    into, out = told.input_tokens_details or _Details(), told.output_tokens_details or _Details()
+    if told.input_tokens is None and told.output_tokens is None:
+        return None
+    into, out = told.input_tokens_details, told.output_tokens_details
+    into = into if isinstance(into, dict) else {}
+    out = out if isinstance(out, dict) else {}
     fresh = told.input_tokens or 0
-    fresh -= (image_input := min(fresh, into.image_tokens or 0))
-    fresh -= (cache_read := min(fresh, into.cached_tokens or 0))
+    fresh -= (image_input := min(fresh, first_count(into, "image_tokens")))
+    fresh -= (cache_read := min(fresh, first_count(into, "cached_tokens")))
     drawn = told.output_tokens or 0
-    drawn -= (written := min(drawn, out.text_tokens or 0))
-    written -= (reasoning := min(written, out.reasoning_tokens or 0))
+    drawn -= (written := min(drawn, first_count(out, "text_tokens")))
+    written -= (reasoning := min(written, first_count(out, "reasoning_tokens")))
     return Usage(
         input=fresh,
         cache_read=cache_read,
@@ -128,7 +126,7 @@ def _consumed(usage: Any, svg: Any) -> Usage | None:
     except (msgspec.ValidationError, RecursionError):
         return found
     written = told.output_tokens or 0
-    reasoning = min(written, told.reasoning_tokens or 0)
+    reasoning = min(written, first_count(svg, "reasoning_tokens"))
     beside = Usage(input=told.input_tokens or 0, output=written - reasoning, reasoning=reasoning)
     return beside if found is None else added(found, beside)
 

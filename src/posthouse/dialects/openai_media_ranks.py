@@ -16,13 +16,15 @@ from msgspec import Meta, Struct
 from msgspec.json import Decoder
 
 from posthouse.core.requests import ModelRequest
-from posthouse.core.usage import Usage
+from posthouse.core.usage import MOST_SEARCHES, MOST_TOKENS, Usage
 from posthouse.dialects.errors import DialectError
 from posthouse.dialects.openai_chat_whole import WholeReply
 from posthouse.dialects.openai_errors import decode_error
 from posthouse.dialects.openai_usage import usage_of
 
-_Number = Annotated[float, Meta(ge=0, le=2**40)]  # some vendors write counts as 1.0
+# Some vendors write counts as 1.0.
+_Number = Annotated[float, Meta(ge=0, le=MOST_TOKENS, multiple_of=1)]
+_Searches = Annotated[float, Meta(ge=0, le=MOST_SEARCHES, multiple_of=1)]
 
 
 class _Judged(Struct, gc=False):
@@ -33,7 +35,7 @@ class _Judged(Struct, gc=False):
 
 
 class _Units(Struct, gc=False):
-    search_units: _Number | None = None
+    search_units: _Searches | None = None
     input_tokens: _Number | None = None
     output_tokens: _Number | None = None
     total_tokens: _Number | None = None

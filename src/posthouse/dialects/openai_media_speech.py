@@ -54,6 +54,8 @@ def usage_of_speech(payload: Any, request: ModelRequest) -> Usage | None:
             told = msgspec.convert(payload, _Tokens)
         except (msgspec.ValidationError, RecursionError):
             return None
+        if told.input_tokens is None and told.output_tokens is None:
+            return None
         read, spoken = told.input_tokens or 0, told.output_tokens or 0
     else:
         found = usage_of(payload)

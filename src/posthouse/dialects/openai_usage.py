@@ -14,21 +14,19 @@ from msgspec import Meta, Raw, Struct
 from msgspec.json import Decoder
 from msgspec.structs import astuple, replace
 
-from posthouse.core.usage import Usage
+from posthouse.core.usage import MOST_TOKENS, Usage
 
-# No model reads or writes 10^12 tokens in a call: such a number is a fault, and no one is billed by it.
-_ABSURD: Final = 2**40
 NO_USAGE: Final = Raw(b"null")  # an absent member
 _TIER: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}\Z")
-Count = Annotated[int, Meta(ge=0, le=_ABSURD)]
+Count = Annotated[int, Meta(ge=0, le=MOST_TOKENS)]
 
 
 def usage_of(payload: Any) -> Usage | None:
-    """Disjoint usage; None where there is none or where a number in it makes no sense (negative, no integer, above
-    2^40).
+    """Disjoint usage; None where there is none or where the prompt or the completion is no count (negative, no integer,
+    above MOST_TOKENS).
 
     The sums hold: `total_input` is the reported prompt, `total_output` the reported completion. A detail that claims
-    more than is left of its total is cut to that.
+    more than is left of its total is cut to that, and one that is no count says nothing.
     """
     if not isinstance(payload, dict):
         return None
@@ -45,22 +43,22 @@ def usage_of(payload: Any) -> Usage | None:
         return Usage(input=prompt, output=completion)
     into = into if isinstance(into, dict) else {}
     out = out if isinstance(out, dict) else {}
-    reasoning = _first(out, "reasoning_tokens")
+    reasoning = first_count(out, "reasoning_tokens")
     if reasoning and total == prompt + completion + reasoning:
         completion += reasoning
     rest = prompt
     rest -= (cache_read := min(rest, _cached(payload, into)))
-    rest -= (cache_write := min(rest, _first(into, "cache_write_tokens", "cache_creation_input_tokens")))
+    rest -= (cache_write := min(rest, first_count(into, "cache_write_tokens", "cache_creation_input_tokens")))
     kept = into.get("cached_tokens_details")
     kept = kept if isinstance(kept, dict) else {}
-    cache_read -= (audio_kept := min(cache_read, _first(kept, "audio_tokens")))
-    cache_read -= (image_kept := min(cache_read, _first(kept, "image_tokens")))
-    rest -= (audio_input := min(rest, max(0, _first(into, "audio_tokens") - audio_kept)))
-    rest -= (image_input := min(rest, max(0, _first(into, "image_tokens") - image_kept)))
+    cache_read -= (audio_kept := min(cache_read, first_count(kept, "audio_tokens")))
+    cache_read -= (image_kept := min(cache_read, first_count(kept, "image_tokens")))
+    rest -= (audio_input := min(rest, max(0, first_count(into, "audio_tokens") - audio_kept)))
+    rest -= (image_input := min(rest, max(0, first_count(into, "image_tokens") - image_kept)))
     visible = completion
     visible -= (reasoning := min(visible, reasoning))
-    visible -= (audio_output := min(visible, _first(out, "audio_tokens")))
-    visible -= (image_output := min(visible, _first(out, "image_tokens")))
+    visible -= (audio_output := min(visible, first_count(out, "audio_tokens")))
+    visible -= (image_output := min(visible, first_count(out, "image_tokens")))
     return Usage(
         input=rest,
         cache_read=cache_read,
@@ -166,11 +164,11 @@ def kept_details(usage: Usage) -> dict[str, Any]:
 
 
 def _cached(payload: Mapping[str, Any], into: Mapping[str, Any]) -> int:
-    return _first(into, "cached_tokens") or _first(payload, "prompt_cache_hit_tokens", "cached_tokens")
+    return first_count(into, "cached_tokens") or first_count(payload, "prompt_cache_hit_tokens", "cached_tokens")
 
 
-def _first(source: Mapping[str, Any], *names: str) -> int:
-    """The first of these counts that makes sense and is not zero; 0 where none does."""
+def first_count(source: Mapping[str, Any], *names: str) -> int:
+    """The first of these details that is a count and not zero; 0 where none is."""
     for name in names:
         value = source.get(name)
         if value is not None and (count := _whole(value)):
@@ -182,6 +180,6 @@ def _whole(value: Any) -> int | None:
     """A count of tokens; null is 0, None where it makes no sense."""
     if value is None:
         return 0
-    if type(value) is not int or value < 0 or value > _ABSURD:
+    if type(value) is not int or value < 0 or value > MOST_TOKENS:
         return None
     return value
