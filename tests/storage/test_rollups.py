@@ -1,6 +1,7 @@
 """Roll-ups: whatever the order of the lines and their cut into batches, the tables hold the fold of the records."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -104,13 +105,12 @@ def test_any_order_and_any_cut_come_to_the_same_roll_up(
     with database.write() as connection:
         for table in (requests, usage_hours, usage_days):
             connection.execute(table.delete())
-    applier = APPLIERS[database.kind](database)
     left = data.draw(st.permutations(rows))
-    while left:
-        size = data.draw(st.integers(1, len(left)))
-        apply(applier, left[:size])
-        left = left[size:]
-    applier.close()
+    with closing(APPLIERS[database.kind](database)) as applier:
+        while left:
+            size = data.draw(st.integers(1, len(left)))
+            apply(applier, left[:size])
+            left = left[size:]
     assert found(database) == (oracle(rows, HOUR_MS), oracle(rows, DAY_MS))
     with database.read() as connection:
         again = connection.execute(text(rebuilt(HOUR_MS))).all()

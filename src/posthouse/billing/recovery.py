@@ -12,10 +12,10 @@ from sqlalchemy import or_, update
 
 from posthouse.storage import replicas
 from posthouse.storage.database import Database
+from posthouse.storage.late import LOST
 from posthouse.storage.tables import holds
 
 CRASH = "crash"
-LOST = "replica_lost"
 GONE_MS = 3_600_000
 """Longer than any answer takes: a replica without a word for so long serves nobody."""
 
@@ -35,8 +35,8 @@ def expire_open(database: Database, now_ms: int, owner: str | None = None) -> in
 
 
 def expire_of(database: Database, now_ms: int) -> int:
-    """Ends the open holds of replicas that have not been heard of for GONE_MS; the number of them. Should one of them
-    come back, its journal finds its holds ended; what it could still settle is a repeated end, and is counted so."""
+    """Ends the open holds of replicas that have not been heard of for GONE_MS, for the reason LOST; the number of them.
+    Should one of them come back, what its journal says of such a hold holds after all (storage/late.py)."""
     with database.write() as connection:
         gone = replicas.gone(connection, GONE_MS)
         if not gone:

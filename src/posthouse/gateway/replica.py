@@ -10,7 +10,7 @@ Above: app. Below: limits, billing, storage. All in the event loop; PostgreSQL i
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from posthouse.billing.recovery import expire_of
@@ -20,11 +20,12 @@ from posthouse.limits.calendar import Calendar
 from posthouse.limits.service import Limiter
 from posthouse.limits.shared import OVERDUE_MS, SharedGate
 from posthouse.limits.wide import WideGate
-from posthouse.storage import replicas
+from posthouse.storage import late, replicas
 from posthouse.storage.database import Database
 from posthouse.storage.journal import Journal
 from posthouse.storage.redis import Redis
 from posthouse.storage.redis_wire import RedisError, RedisLost
+from posthouse.storage.trees import above
 
 logger = logging.getLogger("posthouse.replica")
 
@@ -45,6 +46,8 @@ class Replica:
         self._shared = SharedGate(self._redis, Truth(database), calendar)
         self.gate = WideGate(self._redis, self._shared, limiter, self.name)
         self._tasks: list[asyncio.Task[None]] = []
+        self._stale: set[str] = set()
+        self._late: Mapping[str, str] = {}
         self.installation = ""
 
     @property
@@ -53,7 +56,8 @@ class Replica:
 
     def corrected(self, subjects: set[str]) -> None:
         """What these have spent is not what Redis knows: it is read anew."""
-        task = asyncio.get_running_loop().create_task(self._forget(subjects))
+        self._stale |= subjects
+        task = asyncio.get_running_loop().create_task(self._put_right())
         self._tasks.append(task)
         task.add_done_callback(self._tasks.remove)
 
@@ -74,6 +78,7 @@ class Replica:
         await self._beat()
         self._tasks = [
             asyncio.create_task(self._again(BEAT, self._beat)),
+            asyncio.create_task(self._again(BEAT, self._put_right)),
             asyncio.create_task(self._again(RENEWAL, self._shared.renew)),
             asyncio.create_task(self._again(RENEWAL, self._look_after)),
         ]
@@ -98,12 +103,32 @@ class Replica:
         with contextlib.suppress(PosthouseError):
             await asyncio.to_thread(left)
 
-    async def _forget(self, subjects: set[str]) -> None:
+    async def _put_right(self) -> None:
+        """Has Redis forget what has become wrong, until it has: the purses of those whose spending was corrected, or
+        whose hold was given up and has ended after all (storage/late.py)."""
+        subjects, notes = set(self._stale), self._late
+        if not subjects and not notes:
+            return
+
+        def told() -> None:
+            with self._database.write() as connection:
+                late.told(connection, notes)
+
         try:
-            await self._shared.forget(subjects)
-        except (RedisError, RedisLost) as error:
-            # What Redis loses it reads anew; what it keeps is off by the correction until the period ends.
-            logger.warning("a correction did not reach Redis: %s", error)
+            await self._forget(await asyncio.to_thread(self._with_above, subjects | notes.keys()))
+            await asyncio.to_thread(told)
+        except (PosthouseError, RedisError, RedisLost) as error:
+            logger.warning("what was corrected has not reached Redis yet: %s", error)
+        else:
+            self._stale -= subjects
+
+    def _with_above(self, subjects: set[str]) -> set[str]:
+        """What one spends, all accounts above have spent too."""
+        with self._database.read() as connection:
+            return above(connection, subjects)
+
+    async def _forget(self, subjects: set[str]) -> None:
+        await self._shared.forget(subjects)
 
     def _installation(self) -> str:
         with self._database.write() as connection:
@@ -129,13 +154,14 @@ class Replica:
     async def _beat(self) -> None:
         since = int(self._shared.asking_since() * 1000)
 
-        def beaten() -> None:
+        def beaten() -> Mapping[str, str]:
             done = self._journal.wait_applied(_FLUSHED)
             with self._database.write() as connection:
                 replicas.beat(connection, self.name, since if done else 0)
+                return late.noted(connection)
 
         self._journal.flush()
-        await asyncio.to_thread(beaten)
+        self._late = await asyncio.to_thread(beaten)
 
     async def _look_after(self) -> None:
         for root, purse in self._shared.touched():

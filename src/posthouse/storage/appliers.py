@@ -12,7 +12,8 @@ one hour and kind one row of the roll-ups (rollups.py). What is written is the s
 - PostgreSQL takes one JSON parameter: the server unpacks it, and our own part is one round trip.
 
 A hold ends once: the first end wins. Whether an end repeats one that is already in the database shows in the counts of
-changed rows; only then is the batch taken back and applied again with a look at each end.
+changed rows; only then is the batch taken back and applied again with a look at each end. (A hold that other servers
+have given up ends all the same: late.py.)
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,6 +25,7 @@ from msgspec.structs import astuple
 from sqlalchemy import Table
 
 from posthouse.storage.database import Database
+from posthouse.storage.late import NOTE, REOPEN, noted_as
 from posthouse.storage.rollups import rolled_up
 from posthouse.storage.rows import END, HOLD, PRICE, REQUEST, EndRow, HoldRow, PriceRow, RequestRow
 from posthouse.storage.segments import Position
@@ -257,6 +259,7 @@ class _Session:
         self._ended_sql = _ENDED.replace("?", mark)
         self._recorded_sql = _RECORDED.replace("?", mark)
         self._model_sql = _MODEL.replace("?", mark)
+        self._reopen, self._note = REOPEN.replace("?", mark), NOTE.replace("?", mark)
 
     def position(self, journal: str) -> Position | None:
         row = self._connection.execute(self._position, (journal,)).fetchone()
@@ -310,6 +313,10 @@ class _Session:
         self._pooled.close()
 
     def ended(self, hold_id: str) -> bool:
+        for subjects in self._connection.execute(self._reopen, (hold_id,)).fetchall():  # one that was given up
+            for subject_id in subjects:
+                self._connection.execute(self._note, (noted_as(subject_id), hold_id))
+            return False
         return self._connection.execute(self._ended_sql, (hold_id, hold_id)).fetchone() is not None
 
     def recorded(self, request_id: str) -> bool:

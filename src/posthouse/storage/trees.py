@@ -1,10 +1,11 @@
 """The tree of accounts in SQL, for every room that asks what is below one."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Connection, Select, select
 
-from posthouse.storage.tables import accounts
+from posthouse.storage.tables import accounts, keys
 
 
 def subtree(account_id: str) -> Select[Any]:
@@ -12,3 +13,13 @@ def subtree(account_id: str) -> Select[Any]:
     row that was found is not found again."""
     tree = select(accounts.c.id).where(accounts.c.id == account_id).cte("subtree", recursive=True)
     return select(tree.union(select(accounts.c.id).join(tree, accounts.c.parent_id == tree.c.id)).c.id)
+
+
+def above(connection: Connection, subject_ids: Iterable[str]) -> set[str]:
+    """These keys and accounts, and all accounts that they are in: whose budgets their spending counts against."""
+    found = list(subject_ids)
+    of_keys = select(keys.c.account_id).where(keys.c.id.in_(found))
+    tree = select(accounts.c.id, accounts.c.parent_id).where(accounts.c.id.in_(found) | accounts.c.id.in_(of_keys))
+    line = tree.cte("line", recursive=True)
+    higher = select(accounts.c.id, accounts.c.parent_id).join(line, accounts.c.id == line.c.parent_id)
+    return {*found, *connection.execute(select(line.union(higher).c.id)).scalars()}
