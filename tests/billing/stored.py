@@ -26,6 +26,13 @@ _WRITTEN = (
     tables.usage_hours,
     tables.usage_days,
     tables.corrections,
+    tables.credits,
+    tables.code_batches,
+    tables.codes,
+    tables.invitations,
+    tables.invitation_uses,
+    tables.payments,
+    tables.payment_events,
     tables.revisions,
 )
 

@@ -4,9 +4,14 @@ Every write of the control plane bumps its room's counter in its own transaction
 half second and reloads what moved.
 """
 
+from typing import Final
+
 from sqlalchemy import Connection, select, text
 
 from posthouse.storage.tables import revisions
+
+# What a server knows of keys and accounts, and of what was paid in for them: two rooms write it.
+ACCOUNTS: Final = "accounts"
 
 # Text, since Core has an upsert only per dialect, and PostgreSQL's would cost every start 45 ms of import.
 _BUMP = text(

@@ -4,6 +4,8 @@ Conventions: ids are TEXT and sort by time (core/ids.py), so a primary key is al
 insert goes to the end of the tree. Instants are milliseconds since the epoch. Money is nano-units beside its currency.
 Tables that the journal fills carry no foreign keys: they are written in batches, after the fact, and must not fail on a
 deleted key.
+
+Size: the schema is one thing, and is looked up in one place.
 """
 
 from typing import Any, Final
@@ -345,6 +347,96 @@ credits = Table(
     Column("created_at", BigInteger, nullable=False),
     CheckConstraint("amount <> 0", name="amount"),
     Index("ix_credits_account_id", "account_id", "currency", "id"),
+    sqlite_with_rowid=False,
+)
+
+# Redemption codes of one making, and what each of them is worth.
+code_batches = Table(
+    "code_batches",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("author", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    CheckConstraint("amount > 0", name="amount"),
+    sqlite_with_rowid=False,
+)
+
+# A code is redeemed once, or revoked, or neither. Its credit has the source `code:ID`.
+codes = Table(
+    "codes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("batch_id", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False, unique=True),  # SHA-256 of the code, 32 bytes
+    Column("hint", Text, nullable=False),  # its end, which may be shown
+    Column("redeemed_at", BigInteger),
+    Column("redeemed_by", Text),  # an account
+    Column("revoked_at", BigInteger),
+    Index("ix_codes_batch_id", "batch_id", "id"),
+    sqlite_with_rowid=False,
+)
+
+# With such a code somebody makes an account of his own below `parent_id` (null: a root). `terms`: JSON, what the
+# account and its first key are like, and what is credited.
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("hint", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("parent_id", Text),
+    Column("inviter_id", Text),  # an account
+    Column("terms", Text, nullable=False),
+    Column("max_uses", Integer, nullable=False),
+    Column("uses", Integer, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+    Column("author", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    CheckConstraint("uses <= max_uses", name="uses"),
+    sqlite_with_rowid=False,
+)
+
+# Who has come by them. Credits have the sources `invited:ID` and `inviter:ID`.
+invitation_uses = Table(
+    "invitation_uses",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("invitation_id", Text, nullable=False, index=True),
+    Column("account_id", Text, nullable=False, unique=True),
+    Column("created_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Payments at a payment provider, by its own id (`stripe:ID`): whose they are (null: not known yet), and in nano-units
+# what was paid, given back in all, disputed in all, and how much of that was taken back here.
+payments = Table(
+    "payments",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", Text),
+    Column("currency", Text, nullable=False),
+    Column("paid", BigInteger, nullable=False),
+    Column("refunded", BigInteger, nullable=False),
+    Column("disputed", BigInteger, nullable=False),
+    Column("taken", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Events that payment providers have told of, each heeded once: `digest` is of what it said, SHA-256.
+payment_events = Table(
+    "payment_events",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 
