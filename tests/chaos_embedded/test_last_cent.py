@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,7 @@ def test_over_several_servers_too(tmp_path: Path, postgres_url: str, redis_serve
         for who in budgets:
             for key in who.keys:
                 for house in houses:
-                    eventually(lambda house=house, key=key: _known(house, key), "a key is not known everywhere")
+                    eventually(partial(_known, house, key), "a key is not known everywhere")
         for (_, wish, _), who in zip(cases, budgets, strict=True):
             before = max(house.last_id() for house in houses)
             check(crowd(ports, upstream, wish, who, 7), wish, 7)
