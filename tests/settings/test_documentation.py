@@ -20,6 +20,8 @@ TOLD: Final = {
     "server.cors_origins": '["*"]',
     "server.trusted_proxies": "[]",
     "limits.models": "[]",
+    "topup.amounts": "[]",
+    "topup.currencies": "[]",
 }
 
 
@@ -78,6 +80,8 @@ def example(folder: Path, text: str) -> Loaded:
     (folder / "posthouse.toml").write_text(text)
     (folder / "admin.key").write_text("admin-key-for-tests-0123456789abcdef\n")
     (folder / "azure.key").write_text("upstream-credential-2\n")
+    (folder / "topup.key").write_text("a-secret-of-the-tests-1\n")
+    (folder / "stripe.key").write_text("a-secret-of-the-tests-2\n")
     (folder / "azure-2.key").write_text("upstream-credential-3\n")
     return load({}, ENVIRON, folder, Folders(folder / "c", folder / "d"))
 

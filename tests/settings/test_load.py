@@ -75,6 +75,8 @@ def test_every_key_of_a_section_can_be_set_by_its_variable(house: House) -> None
     texts |= {"log.requests": "false", "routing.discover": "false", "server.host": "h", "server.cors_origins": "a,b"}
     texts |= {"server.trusted_proxies": "10.0.0.0/8", "limits.request_spend": "0.50", "limits.request_currency": "USD"}
     texts |= {"limits.models": '[{"name": "m", "rpm": 5}]', "limits.address": '{"rpm": 5}'}
+    texts |= {"points.currency": "USD", "topup.currencies": "USD,CNY"}
+    texts |= dict.fromkeys(("topup.generic_secret", "topup.stripe_secret"), "a-secret-of-the-tests")
     for path in keys_of_sections():
         name = ".".join(map(str, path))
         (explained,) = house.load(

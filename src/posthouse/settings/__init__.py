@@ -14,6 +14,7 @@ from posthouse.settings.model import (
     LimitsSettings,
     LogSettings,
     ModelEntry,
+    PointsSettings,
     PriceSettings,
     ProviderSettings,
     RateSettings,
@@ -23,6 +24,7 @@ from posthouse.settings.model import (
     Settings,
     StorageSettings,
     TimeoutSettings,
+    TopupSettings,
     UpstreamSettings,
 )
 from posthouse.settings.problem import Problem, Source
@@ -40,6 +42,7 @@ __all__ = [
     "Loaded",
     "LogSettings",
     "ModelEntry",
+    "PointsSettings",
     "PriceSettings",
     "Problem",
     "ProviderSettings",
@@ -53,6 +56,7 @@ __all__ = [
     "Source",
     "StorageSettings",
     "TimeoutSettings",
+    "TopupSettings",
     "UpstreamSettings",
     "WellKnown",
     "credentials_from",

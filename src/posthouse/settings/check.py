@@ -8,15 +8,17 @@ import ipaddress
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from posthouse.core.hours import hours_of, zone_of
-from posthouse.core.money import parse_nano
+from posthouse.core.money import NANO, parse_nano
 from posthouse.settings.locate import Path as KeyPath
 from posthouse.settings.model import (
     LimitsSettings,
+    PointsSettings,
     PriceSettings,
     ProviderSettings,
     RateSettings,
     RouteSettings,
     Settings,
+    TopupSettings,
 )
 from posthouse.settings.problem import Level, Problem, did_you_mean, dotted
 
@@ -38,6 +40,8 @@ def problems_of(settings: Settings, where: Where, known_types: Collection[str] |
         *_price_problems(settings.prices, settings.providers, settings.routes),
         *_rate_problems(settings.rates),
         *_limit_problems(settings.limits),
+        *_points_problems(settings.points),
+        *_topup_problems(settings.topup),
         *_scalar_problems(settings),
     ]
     return [Problem(level, where(path), dotted(path), message) for level, path, message in found]
@@ -163,6 +167,24 @@ def _limit_problems(limits: LimitsSettings) -> Iterator[_Found]:
     for name in dict.fromkeys(names):
         if names.count(name) > 1:
             yield "error", ("limits", "models"), f"{name} is listed twice"
+
+
+def _points_problems(points: PointsSettings) -> Iterator[_Found]:
+    if (points.currency is None) != (points.per_unit is None):
+        yield "error", ("points", "per_unit"), "and currency go with each other"
+    elif points.per_unit is not None and NANO % points.per_unit:
+        what = f"a point of {points.per_unit} for one unit is no whole number of nano-units"
+        yield "error", ("points", "per_unit"), f"{what}; take a divisor of 1000000000, such as 100 or 500000"
+
+
+def _topup_problems(topup: TopupSettings) -> Iterator[_Found]:
+    least, most = (None if one is None else parse_nano(one) for one in (topup.minimum, topup.maximum))
+    if most is not None and (not most or (least is not None and least > most)):
+        yield "error", ("topup", "maximum"), "lets no payment pass"
+    for amount in topup.amounts:
+        nano = parse_nano(amount)
+        if not nano or (least is not None and nano < least) or (most is not None and nano > most):
+            yield "error", ("topup", "amounts"), f"{amount} is outside of what minimum and maximum let pass"
 
 
 def _scalar_problems(settings: Settings) -> Iterator[_Found]:

@@ -19,12 +19,13 @@ from msgspec import Struct
 
 from posthouse.core.money import parse_nano
 from posthouse.settings.locate import Path as KeyPath
-from posthouse.settings.model import HINTS, AdminKey, Amount, BaseUrl, ModelEntry
+from posthouse.settings.model import HINTS, AdminKey, Amount, BaseUrl, HookSecret, ModelEntry
 from posthouse.settings.problem import Problem, did_you_mean, dotted
 from posthouse.settings.secret import Secret, SecretUrl, resolve
 
 ADMIN_KEY_LENGTH: Final = 32
 _LONGEST_ADMIN_KEY: Final = 512
+_HOOK_SECRET_LENGTH: Final = 16
 BAD: Final = object()  # stands where a value could not be read; its problem has been collected
 
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
@@ -54,6 +55,7 @@ class Decoder:
             BaseUrl: self._base_url,
             Amount: self._amount,
             AdminKey: self._admin_key,
+            HookSecret: self._hook_secret,
             Secret: self._secret,
             SecretUrl: self._secret_url,
             Path: self._path,
@@ -198,6 +200,15 @@ class Decoder:
             raise ValueError(f"the admin key has {len(value)} characters; it may have {_LONGEST_ADMIN_KEY}")
         if not value.isascii() or not value.isprintable() or " " in value:
             raise ValueError("the admin key holds a character that cannot be sent in a header")
+        return Secret(value, reference)
+
+    def _hook_secret(self, raw: Any, path: KeyPath) -> Secret:
+        """Empty is as good as none: whoever has none must not be let in by it."""
+        if isinstance(raw, str) and not raw.strip():
+            return Secret("")
+        value, reference = self._resolved(raw)
+        if len(value) < _HOOK_SECRET_LENGTH:
+            raise ValueError(f"the secret has {len(value)} characters; it needs at least {_HOOK_SECRET_LENGTH}")
         return Secret(value, reference)
 
     def _secret_url(self, raw: Any, path: KeyPath) -> SecretUrl:

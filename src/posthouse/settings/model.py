@@ -17,6 +17,7 @@ from posthouse.settings.secret import Secret, SecretUrl
 BaseUrl = NewType("BaseUrl", str)  # http(s)://host[:port][/path], without a slash at its end
 Amount = NewType("Amount", str)  # a decimal string that core.money.parse_nano accepts
 AdminKey = NewType("AdminKey", Secret)  # at least 32 visible characters
+HookSecret = NewType("HookSecret", Secret)  # at least 16 characters, or empty, which is as good as none
 
 # A provider's name is part of deployment ids, which travel in a header; models are whatever their vendors call them.
 ProviderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z", max_length=64)]
@@ -152,6 +153,28 @@ class IdempotencySettings(Section, frozen=True, kw_only=True):
     wait: Seconds = 120.0
     max_answer: Bytes = 1024 * 1024
     max_account: Bytes = 64 * 1024 * 1024
+
+
+class PointsSettings(Section, frozen=True, kw_only=True):
+    """Money shown and taken as points: `per_unit` of them are one unit of `currency`. Both or neither."""
+
+    name: Text = "points"
+    currency: Currency | None = None
+    per_unit: Annotated[int, Meta(ge=1, le=1_000_000_000)] | None = None
+
+
+class TopupSettings(Section, frozen=True, kw_only=True):
+    """What is paid in by webhooks: without its secret each of them does not exist. `tolerance`: how old a signature may
+    be. A payment of less than `minimum`, of more than `maximum`, of other than one of `amounts` or in other than one of
+    `currencies` is refused, where these are set."""
+
+    generic_secret: HookSecret | None = None
+    stripe_secret: HookSecret | None = None
+    tolerance: Annotated[int, Meta(ge=1, le=86_400)] = 300
+    minimum: Amount | None = None
+    maximum: Amount | None = None
+    amounts: tuple[Amount, ...] = ()
+    currencies: tuple[Currency, ...] = ()
 
 
 class LogSettings(Section, frozen=True, kw_only=True):
@@ -291,6 +314,8 @@ class Settings(Section, frozen=True, kw_only=True):
     billing: BillingSettings
     limits: LimitsSettings
     idempotency: IdempotencySettings
+    points: PointsSettings
+    topup: TopupSettings
     log: LogSettings
     admin: AdminSettings
     providers: tuple[ProviderSettings, ...] = ()
