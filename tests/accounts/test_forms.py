@@ -170,6 +170,9 @@ def test_a_key_is_shown_without_its_secret_and_a_new_one_with_it() -> None:
         "models": ["m"],
         "budget": {"amount": "5.5", "currency": "USD", "period": "month"},
         "limits": {**NO_LIMITS, "rpm": 1},
+        "scopes": None,
+        "unpriced": None,
+        "own_credential": None,
         "role": None,
         "defaults": None,
         "aliases": None,
@@ -194,6 +197,8 @@ def test_an_account_is_shown_with_its_state() -> None:
         "models": None,
         "budget": None,
         "limits": NO_LIMITS,
+        "scopes": None,
+        "unpriced": None,
         "created_at": "2026-09-21T14:13:20Z",
         "disabled_at": "2026-09-21T14:14:20Z",
     }

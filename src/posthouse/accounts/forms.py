@@ -23,20 +23,21 @@ from posthouse.accounts.model import (
     NewKey,
     Place,
 )
-from posthouse.core.caller import Budget, Limits, Period
+from posthouse.accounts.rights import OWN, UNPRICED, own_of, own_to_json, scopes_of
+from posthouse.core.caller import Budget, Limits, Period, Unpriced
 from posthouse.core.errors import InvalidRequest
 from posthouse.core.money import format_nano
 
 _WISHES: Final = ("defaults", "aliases", "strict")
-_BOUNDS: Final = ("models", "budget", "limits")
+_BOUNDS: Final = ("models", "budget", "limits", "scopes", "unpriced")
 Word = TypeVar("Word", bound=str)
 _PERIODS: Final[tuple[Period, ...]] = get_args(Period)
 
 
 def new_key_of(raw: object) -> NewKey:
-    """`{"name", "account"?, "models"?, "budget"?, "limits"?, "expires_at"?, "role"?, "defaults"?, "aliases"?,
-    "strict"?}`; null is as good as absent."""
-    body = members_of(raw, None, ("name", "account", *_BOUNDS, "expires_at", "role", *_WISHES))
+    """`{"name", "account"?, "models"?, "budget"?, "limits"?, "scopes"?, "unpriced"?, "expires_at"?, "role"?,
+    "defaults"?, "aliases"?, "strict"?, "own_credential"?}`; null is as good as absent."""
+    body = members_of(raw, None, ("name", "account", *_BOUNDS, "expires_at", "role", *_WISHES, OWN))
     limits, model_limits = limits_of(body.get("limits"))
     return NewKey(
         name=_text(body, "name"),
@@ -50,12 +51,15 @@ def new_key_of(raw: object) -> NewKey:
         defaults=_defaults(body.get("defaults")),
         aliases=_aliases(body.get("aliases")),
         strict=_flag(body, "strict") if body.get("strict") is not None else False,
+        scopes=scopes_of(body.get("scopes")),
+        unpriced=_unpriced(body),
+        own=own_of(body.get(OWN)),
     )
 
 
 def key_changes_of(raw: object) -> KeyChanges:
     """Any of the members of a key but its account; what is absent stays, null takes away."""
-    body = members_of(raw, None, ("name", *_BOUNDS, "expires_at", "role", *_WISHES))
+    body = members_of(raw, None, ("name", *_BOUNDS, "expires_at", "role", *_WISHES, OWN))
     changes = _changes(body)
     if "role" in body:
         changes["role"] = _one_of(body, "role", ROLES) if body["role"] is not None else None
@@ -67,11 +71,14 @@ def key_changes_of(raw: object) -> KeyChanges:
         changes["aliases"] = _aliases(body["aliases"])
     if "strict" in body:
         changes["strict"] = _flag(body, "strict") if body["strict"] is not None else False
+    if OWN in body:
+        changes["own"] = own_of(body[OWN])
     return KeyChanges(**changes)
 
 
 def new_account_of(raw: object) -> NewAccount:
-    """`{"name", "parent"?, "kind"?, "models"?, "budget"?, "limits"?}`; null is as good as absent."""
+    """`{"name", "parent"?, "kind"?, "models"?, "budget"?, "limits"?, "scopes"?, "unpriced"?}`; null is as good as
+    absent."""
     body = members_of(raw, None, ("name", "parent", "kind", *_BOUNDS))
     limits, model_limits = limits_of(body.get("limits"))
     return NewAccount(
@@ -82,12 +89,14 @@ def new_account_of(raw: object) -> NewAccount:
         limits=Limits(**limits),
         model_limits=model_limits or {},
         budgets=_budget(body.get("budget")),
+        scopes=scopes_of(body.get("scopes")),
+        unpriced=_unpriced(body),
     )
 
 
 def account_changes_of(raw: object) -> AccountChanges:
-    """`{"name"?, "parent"?, "kind"?, "models"?, "budget"?, "limits"?, "disabled"?}`; what is absent stays, null takes
-    away."""
+    """`{"name"?, "parent"?, "kind"?, "models"?, "budget"?, "limits"?, "scopes"?, "unpriced"?, "disabled"?}`; what is
+    absent stays, null takes away."""
     body = members_of(raw, None, ("name", "parent", "kind", *_BOUNDS, "disabled"))
     changes = _changes(body)
     if "parent" in body:
@@ -110,6 +119,9 @@ def key_to_json(key: Key, now: float) -> dict[str, Any]:
         "models": None if key.models is None else list(key.models),
         "budget": _budget_to_json(key.budgets),
         "limits": limits_to_json(key.limits, key.model_limits),
+        "scopes": None if key.scopes is None else list(key.scopes),
+        "unpriced": key.unpriced,
+        OWN: own_to_json(key.own),
         "role": key.role,
         "defaults": key.defaults,
         "aliases": key.aliases,
@@ -137,6 +149,8 @@ def account_to_json(account: Account, place: Place | None = None) -> dict[str, A
         "models": None if account.models is None else list(account.models),
         "budget": _budget_to_json(account.budgets),
         "limits": limits_to_json(account.limits, account.model_limits),
+        "scopes": None if account.scopes is None else list(account.scopes),
+        "unpriced": account.unpriced,
         "created_at": _iso(account.created_at),
         "disabled_at": _iso(account.disabled_at),
     }
@@ -178,6 +192,10 @@ def _changes(body: Mapping[str, Any]) -> dict[str, Any]:
         changes["budgets"] = _budget(body["budget"])
     if "models" in body:
         changes["models"] = _models(body["models"])
+    if "scopes" in body:
+        changes["scopes"] = scopes_of(body["scopes"])
+    if "unpriced" in body:
+        changes["unpriced"] = _unpriced(body)
     if "limits" in body:
         if body["limits"] is None:
             changes.update(none_of_all())
@@ -237,6 +255,10 @@ def _one_of(body: Mapping[str, Any], name: str, known: tuple[Word, ...]) -> Word
         if body[name] == word:
             return word
     raise InvalidRequest(f"`{name}` must be one of {', '.join(known)}.", param=name)
+
+
+def _unpriced(body: Mapping[str, Any]) -> Unpriced | None:
+    return None if body.get("unpriced") is None else _one_of(body, "unpriced", UNPRICED)
 
 
 def _budget(raw: object) -> tuple[Budget, ...]:

@@ -5,7 +5,7 @@ from typing import Any, Final, Generic, Literal, TypeVar, get_args
 
 from msgspec import UNSET, Struct, UnsetType
 
-from posthouse.core.caller import Budget, Limits, Role
+from posthouse.core.caller import Budget, Limits, OwnCredential, Role, Unpriced
 
 DEFAULT_ACCOUNT: Final = "default"  # the id and first name of the account that always exists
 KEY_PREFIX: Final = "sk-ph-"
@@ -22,7 +22,8 @@ ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 class Account(Struct, frozen=True):
     """An owner of keys and of other accounts. Its limits and budget hold for all that is below it together; its models
-    are the only ones for it (None: all). `parent_id` None is a root. `model_limits`: limits for single models."""
+    and scopes (core.requests.SCOPES) are the only ones for it (None: all). `unpriced`: what it says of models without a
+    price. `parent_id` None is a root. `model_limits`: limits for single models."""
 
     id: str
     name: str
@@ -34,6 +35,8 @@ class Account(Struct, frozen=True):
     kind: AccountKind = "team"
     models: tuple[str, ...] | None = None
     model_limits: Mapping[str, Limits] = {}
+    scopes: tuple[str, ...] | None = None
+    unpriced: Unpriced | None = None
 
 
 class Place(Struct, frozen=True):
@@ -48,6 +51,7 @@ class Key(Struct, frozen=True):
 
     `defaults`: members that are set where a request lacks them. `aliases`: other names for models. `strict`: what
     cannot be passed on is refused. (core.caller.Wishes) `role`: what it may do on the control plane; None: nothing.
+    `scopes`, `unpriced`: as of an account. `own`: whose place a credential of its holder's may take; None: nobody's.
     """
 
     id: str
@@ -66,6 +70,9 @@ class Key(Struct, frozen=True):
     strict: bool = False
     role: Role | None = None
     model_limits: Mapping[str, Limits] = {}
+    scopes: tuple[str, ...] | None = None
+    unpriced: Unpriced | None = None
+    own: OwnCredential | None = None
 
     def status(self, now: float) -> Literal["active", "expired", "revoked"]:
         if self.revoked_at is not None:
@@ -97,6 +104,9 @@ class NewKey(Struct, frozen=True, kw_only=True):
     strict: bool = False
     role: Role | None = None
     model_limits: Mapping[str, Limits] = {}
+    scopes: tuple[str, ...] | None = None
+    unpriced: Unpriced | None = None
+    own: OwnCredential | None = None
 
 
 class NewAccount(Struct, frozen=True, kw_only=True):
@@ -109,6 +119,8 @@ class NewAccount(Struct, frozen=True, kw_only=True):
     kind: AccountKind = "team"
     models: tuple[str, ...] | None = None
     model_limits: Mapping[str, Limits] = {}
+    scopes: tuple[str, ...] | None = None
+    unpriced: Unpriced | None = None
 
 
 class Changes(Struct, frozen=True, kw_only=True):
@@ -129,6 +141,8 @@ class Changes(Struct, frozen=True, kw_only=True):
     budgets: tuple[Budget, ...] | UnsetType = UNSET
     models: tuple[str, ...] | UnsetType | None = UNSET
     model_limits: Mapping[str, Limits] | UnsetType = UNSET
+    scopes: tuple[str, ...] | UnsetType | None = UNSET
+    unpriced: Unpriced | UnsetType | None = UNSET
 
 
 class KeyChanges(Changes, frozen=True, kw_only=True):
@@ -137,6 +151,7 @@ class KeyChanges(Changes, frozen=True, kw_only=True):
     aliases: dict[str, str] | UnsetType | None = UNSET
     strict: bool | UnsetType = UNSET
     role: Role | UnsetType | None = UNSET
+    own: OwnCredential | UnsetType | None = UNSET
 
 
 class AccountChanges(Changes, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from msgspec.structs import asdict
 
 from posthouse.accounts.limits import CURRENCY, MAX_NANO, UNPRINTABLE, check_limits, is_model
 from posthouse.accounts.model import PAGE_LIMIT, AccountChanges, Changes, KeyChanges, NewAccount, NewKey, Page
+from posthouse.accounts.rights import check_own, check_scopes
 from posthouse.core.caller import Budget, Limits
 from posthouse.core.errors import InvalidRequest
 
@@ -29,6 +30,8 @@ def check_new_key(new: NewKey, now: float) -> None:
     _check_models(new.models)
     check_limits(asdict(new.limits), new.model_limits)
     _check_budgets(new.budgets)
+    check_scopes(new.scopes)
+    check_own(new.own)
     _check_expiry(new.expires_at)
     _check_defaults(new.defaults)
     _check_aliases(new.aliases)
@@ -45,6 +48,8 @@ def check_key_changes(changes: KeyChanges) -> None:
         _check_defaults(changes.defaults)
     if changes.aliases is not UNSET:
         _check_aliases(changes.aliases)
+    if changes.own is not UNSET:
+        check_own(changes.own)
 
 
 def check_new_account(new: NewAccount) -> None:
@@ -54,6 +59,7 @@ def check_new_account(new: NewAccount) -> None:
     _check_models(new.models)
     check_limits(asdict(new.limits), new.model_limits)
     _check_budgets(new.budgets)
+    check_scopes(new.scopes)
 
 
 def check_account_changes(changes: AccountChanges) -> None:
@@ -104,6 +110,8 @@ def _check_changes(changes: Changes) -> None:
     check_limits(said, None if changes.model_limits is UNSET else changes.model_limits)
     if changes.budgets is not UNSET:
         _check_budgets(changes.budgets)
+    if changes.scopes is not UNSET:
+        check_scopes(changes.scopes)
 
 
 def _check_models(models: tuple[str, ...] | None) -> None:

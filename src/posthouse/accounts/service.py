@@ -189,6 +189,9 @@ class Directory:
                 strict=new.strict,
                 role=new.role,
                 model_limits=new.model_limits,
+                scopes=new.scopes,
+                unpriced=new.unpriced,
+                own=new.own,
             )
             store.insert_key(connection, key, _hash(secret))
             change = _Change(store.touch(connection), store.stored_key(connection, key.id))
@@ -245,6 +248,8 @@ class Directory:
             kind=new.kind,
             models=new.models,
             model_limits=new.model_limits,
+            scopes=new.scopes,
+            unpriced=new.unpriced,
         )
         try:
             with self._database.write() as connection:

@@ -10,18 +10,22 @@ import msgspec
 from msgspec import Raw, Struct
 
 from posthouse.accounts.model import MAX_DEPTH, NO_LIMITS, Account, Key
-from posthouse.core.caller import Caller, Limits, Subject, Wishes
+from posthouse.core.caller import Caller, Limits, Subject, Unpriced, Wishes
+from posthouse.core.requests import operations_of
 
 _COUNTED: Final = tuple(name for name in Limits.__struct_fields__ if not name.startswith("request_"))
 
 
 class Line(Struct, frozen=True):
     """What holds for all that is in an account: its own subject first, then those above it up to the root's; `models`
-    that all of them allow, None where all do. `live`: neither it nor one above it is disabled."""
+    that all of them allow, None where all do; `scopes`: operations, likewise. `live`: neither it nor one above it is
+    disabled. `unpriced`: what they say together of models without a price."""
 
     subjects: tuple[Subject, ...]
     models: frozenset[str] | None
     live: bool
+    scopes: frozenset[str] | None = None
+    unpriced: Unpriced | None = None
 
     @property
     def root_id(self) -> str:
@@ -61,6 +65,9 @@ def caller_of(key: Key, line: Line, defaults: Limits) -> Caller:
         role=key.role,
         by_model=any([subject.models for subject in subjects]),
         apart=any([not budget.plain for subject in subjects for budget in subject.budgets]),
+        scopes=_both(operations_of(key.scopes), line.scopes),
+        unpriced=_stricter(key.unpriced, line.unpriced),
+        own=key.own,
     )
 
 
@@ -86,15 +93,27 @@ def _line(account: Account, above: Line | None) -> Line:
     own = subject_of(account)
     models = None if account.models is None else frozenset(account.models)
     live = account.disabled_at is None
+    scopes = operations_of(account.scopes)
     if above is None:
-        return Line((own,), models, live)
-    return Line((own, *above.subjects), _both(models, above.models), live and above.live)
+        return Line((own,), models, live, scopes, account.unpriced)
+    return Line(
+        (own, *above.subjects),
+        _both(models, above.models),
+        live and above.live,
+        _both(scopes, above.scopes),
+        _stricter(account.unpriced, above.unpriced),
+    )
 
 
 def _both(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
     if one is None or other is None:
         return other if one is None else one
     return one & other
+
+
+def _stricter(one: Unpriced | None, other: Unpriced | None) -> Unpriced | None:
+    """Whoever refuses has the last word, then whoever allows; None where nobody says anything."""
+    return "refuse" if "refuse" in (one, other) else one or other
 
 
 def _with_defaults(limits: Limits, defaults: Limits) -> Limits:

@@ -12,7 +12,7 @@ from msgspec.structs import asdict
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, insert, select, text, update
 
 from posthouse.accounts.model import Account, AccountChanges, Changes, Key, KeyChanges, Listing, Page
-from posthouse.core.caller import Budget, Limits
+from posthouse.core.caller import Budget, Limits, OwnCredential
 from posthouse.storage import revisions
 from posthouse.storage.tables import accounts, keys, meta
 from posthouse.storage.trees import subtree
@@ -26,6 +26,8 @@ _FIRST_ACCOUNT: Final = text(
 _FIRST_META: Final = text("INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING")
 _limits_by_model: Final = msgspec.json.Decoder(dict[str, Limits]).decode
 _list_of_names: Final = msgspec.json.Decoder(tuple[str, ...]).decode
+_own_credential: Final = msgspec.json.Decoder(OwnCredential).decode
+_own_column: Final = msgspec.json.Encoder(order="deterministic").encode
 _list_of_budgets: Final = msgspec.json.Decoder(tuple[Budget, ...]).decode
 _KEYS: Final = select(keys, accounts.c.name.label("account_name")).join_from(keys, accounts)
 
@@ -82,10 +84,12 @@ def insert_account(connection: Connection, account: Account) -> None:
             created_at=_ms(account.created_at),
             parent_id=account.parent_id,
             kind=account.kind,
-            models=_models_column(account.models),
+            models=_names_column(account.models),
             model_limits=_model_limits_column(account.model_limits),
             **_limit_columns(account.limits),
             budgets=_budgets_column(account.budgets),
+            scopes=_names_column(account.scopes),
+            unpriced=account.unpriced,
         )
     )
 
@@ -151,7 +155,7 @@ def insert_key(connection: Connection, key: Key, digest: bytes) -> None:
             hint=key.hint,
             name=key.name,
             account_id=key.account_id,
-            models=_models_column(key.models),
+            models=_names_column(key.models),
             expires_at=_ms_or_none(key.expires_at),
             created_at=_ms(key.created_at),
             defaults=_json_column(key.defaults),
@@ -161,6 +165,9 @@ def insert_key(connection: Connection, key: Key, digest: bytes) -> None:
             model_limits=_model_limits_column(key.model_limits),
             **_limit_columns(key.limits),
             budgets=_budgets_column(key.budgets),
+            scopes=_names_column(key.scopes),
+            unpriced=key.unpriced,
+            own_credential=_own_credential_column(key.own),
         )
     )
 
@@ -195,6 +202,8 @@ def change_key(connection: Connection, key_id: str, changes: KeyChanges) -> None
         values["aliases"] = _json_column(changes.aliases)
     if changes.strict is not UNSET:
         values["strict"] = changes.strict
+    if changes.own is not UNSET:
+        values["own_credential"] = _own_credential_column(changes.own)
     _update(connection, keys, key_id, values)
 
 
@@ -243,7 +252,11 @@ def _columns(changes: Changes) -> dict[str, Any]:
     if changes.budgets is not UNSET:
         values["budgets"] = _budgets_column(changes.budgets)
     if changes.models is not UNSET:
-        values["models"] = _models_column(changes.models)
+        values["models"] = _names_column(changes.models)
+    if changes.scopes is not UNSET:
+        values["scopes"] = _names_column(changes.scopes)
+    if changes.unpriced is not UNSET:
+        values["unpriced"] = changes.unpriced
     if changes.model_limits is not UNSET:
         values["model_limits"] = _model_limits_column(changes.model_limits)
     return values
@@ -265,8 +278,12 @@ def _budgets_column(budgets: tuple[Budget, ...]) -> str | None:
     return msgspec.json.encode(budgets).decode() if budgets else None
 
 
-def _models_column(models: Iterable[str] | None) -> str | None:
-    return None if models is None else msgspec.json.encode(list(models)).decode()
+def _names_column(names: Iterable[str] | None) -> str | None:
+    return None if names is None else msgspec.json.encode(list(names)).decode()
+
+
+def _own_credential_column(own: OwnCredential | None) -> str | None:
+    return None if own is None else _own_column(own).decode()
 
 
 def _json_column(value: dict[str, Any] | None) -> str | None:
@@ -285,6 +302,8 @@ def _account(row: Row[Any]) -> Account:
         kind=row.kind,
         models=_names(row.models),
         model_limits=_model_limits(row.model_limits),
+        scopes=_names(row.scopes),
+        unpriced=row.unpriced,
     )
 
 
@@ -306,6 +325,9 @@ def _key(row: Row[Any]) -> Key:
         strict=bool(row.strict),
         role=row.role,
         model_limits=_model_limits(row.model_limits),
+        scopes=_names(row.scopes),
+        unpriced=row.unpriced,
+        own=None if row.own_credential is None else _own_credential(row.own_credential),
     )
 
 

@@ -1,6 +1,6 @@
 """A request as the spine sees it: the few fields that it needs, and the rest as bytes that it does not touch."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection, Mapping
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -40,6 +40,28 @@ MEDIA: Final[tuple[Operation, ...]] = (
     "rerank",
 )
 OPERATIONS: Final[tuple[Operation, ...]] = (*TEXTS, "embeddings", *MEDIA)
+
+Scope = Literal["chat", "embeddings", "images", "audio", "moderations", "rerank", "passthrough"]
+# What a key may be confined to: every operation is of one scope, and counting the tokens of a text of `chat`.
+SCOPES: Final[Mapping[Scope, frozenset[Operation]]] = {
+    "chat": frozenset(TEXTS),
+    "embeddings": frozenset({"embeddings"}),
+    "images": frozenset({"images.generations", "images.edits", "images.variations"}),
+    "audio": frozenset({"audio.speech", "audio.transcriptions", "audio.translations"}),
+    "moderations": frozenset({"moderations"}),
+    "rerank": frozenset({"rerank"}),
+    "passthrough": frozenset({"passthrough"}),
+}
+SCOPE_OF: Final[Mapping[Operation, Scope]] = {
+    operation: scope for scope, operations in SCOPES.items() for operation in operations
+}
+
+
+def operations_of(scopes: Collection[str] | None) -> frozenset[str] | None:
+    """What these scopes allow; None for None, which is everything."""
+    if scopes is None:
+        return None
+    return frozenset(operation for operation, scope in SCOPE_OF.items() if scope in scopes)
 
 
 class Upload(Protocol):

@@ -37,7 +37,8 @@ class Cast:
             self.secrets[role] = self.key(self.company, role=role)["key"]
         self.scratch = scene.send("POST", "/accounts", {"name": "cast scratch"}, 201)["id"]
         self.scratch_key = self.key(self.scratch)["id"]
-        own = self.key(self.team, budget=budget, limits=limits)
+        credential = {"accounts": ["main"], "fee_percent": "2.5"}
+        own = self.key(self.team, budget=budget, limits=limits, own_credential=credential)
         request = scene.ask(own["key"], model="m")
         price = scene.get(f"/requests/{request}")["price_id"]
         row = {"model": "priced-by-role", "currency": "USD", "input": "1"}

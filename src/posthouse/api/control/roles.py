@@ -51,12 +51,12 @@ WHOLE: Final = fields("ABOM", "*")
 
 KEY: Final = {
     **fields("ABOM", "id name hint account account_name status models role created_at expires_at revoked_at"),
-    **fields("ABOM", "defaults aliases strict"),
-    **fields("ABM", "budget"),
+    **fields("ABOM", "defaults aliases strict scopes unpriced own_credential.accounts"),
+    **fields("ABM", "budget own_credential.fee_percent"),
     **limits("ABOM", "ABM"),
 }
 ACCOUNT: Final = {
-    **fields("ABOM", "id name kind status models created_at disabled_at path children"),
+    **fields("ABOM", "id name kind status models scopes unpriced created_at disabled_at path children"),
     **fields("ABO", "parent"),
     **fields("ABM", "budget"),
     **limits("ABOM", "ABM"),
@@ -90,19 +90,19 @@ USAGE: Final = {
     **fields("ABM", "cost currency"),
 }
 NEW_KEY: Final = {
-    **fields("AM", "name account models expires_at defaults aliases strict budget"),
-    **fields("A", "role"),
+    **fields("AM", "name account models scopes expires_at defaults aliases strict budget"),
+    **fields("A", "role unpriced own_credential"),
     **limits("AM", "AM"),
 }
 KEY_CHANGES: Final = {
-    **fields("A", "name models expires_at role defaults aliases strict"),
-    **fields("AB", "budget"),
+    **fields("A", "name models scopes expires_at role defaults aliases strict own_credential"),
+    **fields("AB", "budget unpriced"),
     **limits("AO", "AB"),
 }
-NEW_ACCOUNT: Final = {**fields("A", "name parent kind models budget"), **limits("A", "A")}
+NEW_ACCOUNT: Final = {**fields("A", "name parent kind models scopes unpriced budget"), **limits("A", "A")}
 ACCOUNT_CHANGES: Final = {
-    **fields("A", "name parent kind models disabled"),
-    **fields("AB", "budget"),
+    **fields("A", "name parent kind models scopes disabled"),
+    **fields("AB", "budget unpriced"),
     **limits("AO", "AB"),
 }
 

@@ -5,6 +5,8 @@ from typing import Any, Final
 
 from posthouse.accounts.limits import COUNTS
 from posthouse.accounts.model import ACCOUNT_KINDS, ROLES
+from posthouse.accounts.rights import MAX_PROVIDERS, OWN, UNPRICED
+from posthouse.core.requests import SCOPES
 from posthouse.settings import PriceSettings
 
 Schema = dict[str, Any]
@@ -77,7 +79,43 @@ _WISHES: Final[Schema] = {
 }
 
 
-_BOUNDS: Final[Schema] = {"models": _MODELS, "budget": _BUDGET, "limits": _LIMITS}
+_SCOPES: Final[Schema] = {
+    "type": ["array", "null"],
+    "items": {"enum": list(SCOPES)},
+    "minItems": 1,
+    "description": "The only kinds of requests that it may make; null is all.",
+}
+_UNPRICED: Final[Schema] = {
+    "enum": [*UNPRICED, None],
+    "description": "What becomes of requests that have no price; null: what the account above says, else the settings.",
+}
+_OWN_CREDENTIAL: Final[Schema] = {
+    "type": ["object", "null"],
+    "description": "That its holder may bring a credential of a provider; null: it may not.",
+    "properties": {
+        "accounts": {
+            "type": "array",
+            "items": {"type": "string", "maxLength": 64},
+            "minItems": 1,
+            "maxItems": MAX_PROVIDERS,
+            "description": "Names of the provider accounts in whose place it may stand.",
+        },
+        "fee_percent": {
+            "type": ["string", "number", "null"],
+            "examples": ["2.5"],
+            "description": "What is charged for such a request, in per cent of its price; 0 without.",
+        },
+    },
+    "required": ["accounts"],
+    "additionalProperties": False,
+}
+_BOUNDS: Final[Schema] = {
+    "models": _MODELS,
+    "budget": _BUDGET,
+    "limits": _LIMITS,
+    "scopes": _SCOPES,
+    "unpriced": _UNPRICED,
+}
 _ROLE: Final[Schema] = {"enum": [*ROLES, None], "description": "What it may do on the control plane; null: nothing."}
 
 
@@ -94,10 +132,13 @@ NEW_KEY: Final = _object(
         "expires_at": _EXPIRES_AT,
         "role": _ROLE,
         **_WISHES,
+        OWN: _OWN_CREDENTIAL,
     },
     "name",
 )
-KEY_CHANGES: Final = _object({"name": _NAME, **_BOUNDS, "expires_at": _EXPIRES_AT, "role": _ROLE, **_WISHES})
+KEY_CHANGES: Final = _object(
+    {"name": _NAME, **_BOUNDS, "expires_at": _EXPIRES_AT, "role": _ROLE, **_WISHES, OWN: _OWN_CREDENTIAL}
+)
 _ACCOUNT: Final[Schema] = {
     "name": _NAME,
     "parent": {"type": ["string", "null"], "description": "Id or name of the account that it is under; null: a root."},
