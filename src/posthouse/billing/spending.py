@@ -107,17 +107,18 @@ def _of_the_first_day(connection: Connection, place: Place, until: int) -> int:
         c.created_at >= place.starts,
         c.created_at < until,
         c.currency == place.currency,
-        or_(c.key_id == place.subject_id, c.account_id.in_(subtree(place.subject_id))),
+        _of_whom(place, c.key_id, c.account_id),
     )
     return _number(connection, charged) + _number(connection, corrected)
 
 
 def _mine(place: Place) -> Any:
-    return or_(
-        holds.c.key_id == place.subject_id,
-        holds.c.account_id == place.subject_id,
-        holds.c.account_id.in_(subtree(place.subject_id)),
-    )
+    return _of_whom(place, holds.c.key_id, holds.c.account_id)
+
+
+def _of_whom(place: Place, key: Any, account: Any) -> Any:
+    """Of the subject, and where it is an account, of all that is below it."""
+    return or_(key == place.subject_id, account == place.subject_id, account.in_(subtree(place.subject_id)))
 
 
 def _id_at(ms: int) -> str:

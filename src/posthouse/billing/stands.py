@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final, Protocol
 
+from sqlalchemy import Connection
+
 from posthouse.billing.corrections import Correction, newest
 from posthouse.billing.periods import Periods, Span
 from posthouse.billing.spending import Place, charged_of, spent_in
@@ -213,12 +215,18 @@ class StandReader:
             raise
 
     def _queried(self, stand: Stand, budget: Budget) -> tuple[int, int]:
-        """In a thread. What ended before the stand began is in the database; what it counts itself is left out."""
+        """In a thread. What ended before the stand began is in the database then."""
         if not self._journal.wait_applied(_APPLIED):
             raise Unavailable("The budget of this key cannot be read now. Try again shortly.")
-        place = Place(stand.key[0], budget.currency, budget.model, budget.zone, stand.span.first, stand.span.starts)
         with self._database.snapshot() as connection:
-            spent = spent_in(connection, place)
-            # Only now: whatever of a hold this snapshot sees was counted before.
-            names = list(stand.names)
-            return spent - charged_of(connection, names, budget.currency), newest(connection)
+            return spent_without(connection, stand, budget)
+
+
+def spent_without(connection: Connection, stand: Stand, budget: Budget) -> tuple[int, int]:
+    """What was spent in the period of a stand, without the holds that it counts itself, and the number of the last
+    correction that is in it. One snapshot's."""
+    place = Place(stand.key[0], budget.currency, budget.model, budget.zone, stand.span.first, stand.span.starts)
+    spent = spent_in(connection, place)
+    # Only now: whatever of a hold this snapshot sees was counted before.
+    names = list(stand.names)
+    return spent - charged_of(connection, names, budget.currency), newest(connection)
