@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
@@ -9,8 +10,9 @@ from sqlalchemy import Select, func, select
 
 from posthouse.billing.verify import verify
 from posthouse.storage.database import Database
-from posthouse.storage.tables import entries, holds
+from posthouse.storage.tables import entries, holds, requests
 from posthouse.storage.trees import subtree
+from tests.chaos_embedded.lives import Load
 from tests.e2e.house import ADMIN_KEY, NANO, RunningHouse
 from tests.e2e.wire import Wire, request
 
@@ -30,6 +32,33 @@ def sound(database: Database) -> None:
     """The ledger adds up, and every hold has ended."""
     result = verify(database, _FAR)
     assert (result.ok, result.problems, result.holds_open) == (True, (), 0)
+
+
+class Books(NamedTuple):
+    """Holds and records by their ids, as they stand in the database."""
+
+    holds: dict[str, dict[str, Any]]
+    records: dict[str, dict[str, Any]]
+
+
+def billed(database: Database, load: Load) -> Books:
+    """What clients saw whole is charged and recorded, exactly; nothing is charged that no answer was made for, and
+    nothing twice."""
+    with database.read() as connection:
+        held = {row["id"]: dict(row) for row in connection.execute(select(holds)).mappings()}
+        recorded = {row["id"]: dict(row) for row in connection.execute(select(requests)).mappings()}
+    assert load.seen
+    for seen in load.seen:
+        assert (held[seen.id]["state"], held[seen.id]["charged"]) == ("settled", seen.nano)
+        assert (recorded[seen.id]["status"], recorded[seen.id]["cost"]) == (200, seen.nano)
+    assert {row["state"] for row in held.values()} <= {"settled", "released", "expired"}
+    assert all(not row["charged"] for row in held.values() if row["state"] != "settled")
+    # Every answer costs something else, so what is charged twice would stand there twice.
+    told = Counter(row["cost"] for row in recorded.values() if row["usage_source"] == "provider")
+    assert all(count == 1 for count in told.values()), told.most_common(3)
+    assert len(held) <= load.asked
+    assert load.statuses.keys() <= {200, 429, 502, 503}, load.statuses
+    return Books(held, recorded)
 
 
 def purses(wire: Wire, amounts: tuple[int, int, int]) -> list[Purse]:

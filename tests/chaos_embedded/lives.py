@@ -1,4 +1,4 @@
-"""Clients that ask a house until it dies, life after life, and what they have seen."""
+"""Clients that ask a house while something happens to it, life after life, and what they have seen."""
 
 import threading
 from collections import Counter
@@ -8,7 +8,6 @@ from random import Random
 from typing import Any, Final, Literal, NamedTuple
 
 from tests.e2e.answers import asked, chunk, completion
-from tests.e2e.process import Process
 from tests.e2e.upstream import Visit
 from tests.e2e.wire import Wire, request
 
@@ -54,10 +53,12 @@ class Seen(NamedTuple):
 
 
 class Load:
-    """`keys` are asked with in turn. `seen` are the whole answers, `statuses` how many of which status came."""
+    """`keys` are asked with in turn. `seen` are the whole answers, `begun` the ids of all that a status of success came
+    for, `statuses` how many of which status came."""
 
     def __init__(self, random: Random, keys: Sequence[str]) -> None:
         self.seen: list[Seen] = []
+        self.begun: set[str] = set()
         self.statuses: Counter[int] = Counter()
         self.asked = 0
         self._random = random
@@ -67,18 +68,22 @@ class Load:
         self._pieces = 0
         self._until = 0
         self._enough = threading.Event()
+        self._over = threading.Event()
 
-    def until(self, house: Process, pieces: int, then: Callable[[], None]) -> None:
-        """Asks until so many pieces of answers have come, in the midst of whatever is under way; what happens then ends
-        the house."""
+    def until(self, port: int, pieces: int, then: Callable[[], None]) -> None:
+        """Asks until so many pieces of answers have come, and does `then` in the midst of whatever is under way.
+        Clients end with what they are at, or with the house."""
         self._enough.clear()
+        self._over.clear()
         self._pieces, self._until = 0, pieces
-        port = house.port
         clients = [threading.Thread(target=self._client, args=(port, self._random.random())) for _ in range(CLIENTS)]
         for client in clients:
             client.start()
-        assert self._enough.wait(30), house.logged
-        then()
+        try:
+            assert self._enough.wait(30), "the house answers no more"
+            then()
+        finally:
+            self._over.set()
         for client in clients:
             client.join(30)
             assert not client.is_alive()
@@ -86,9 +91,9 @@ class Load:
     def _client(self, port: int, seed: float) -> None:
         random = Random(seed)
         try:
-            while True:
+            while not self._over.is_set():
                 with Wire(port) as wire:
-                    while self._ask(wire, random):
+                    while self._ask(wire, random) and not self._over.is_set():
                         pass
         except (AssertionError, ConnectionError):
             return  # the house has died, perhaps in the middle of an answer
@@ -104,6 +109,8 @@ class Load:
         status, headers = wire.head()
         with self._lock:
             self.statuses[status] += 1
+            if status == 200:
+                self.begun.add(headers["x-request-id"])
         if status != 200 or how == "whole":
             body = wire.exactly(int(headers["content-length"]))
             self._came()
