@@ -40,8 +40,8 @@ from posthouse.billing.desk import Kept, PriceDesk
 from posthouse.billing.estimate import TokenCounter
 from posthouse.billing.exchange import ExchangeBook
 from posthouse.billing.ledger import Ledger
-from posthouse.billing.stands import NoStands, StandReader
 from posthouse.billing.prices import PriceBook
+from posthouse.billing.stands import NoStands, StandReader
 from posthouse.core.errors import ConfigError, PosthouseError
 from posthouse.core.hours import zone_of
 from posthouse.core.ids import IdMaker
@@ -55,8 +55,9 @@ from posthouse.gateway.pricing import Pricing
 from posthouse.gateway.raw import RawDoor
 from posthouse.gateway.replica import Replica
 from posthouse.gateway.service import Gateway
-from posthouse.gateway.subjects import default_limits, house_limits
+from posthouse.gateway.subjects import default_limits, everybodys_limits, house_limits
 from posthouse.limits.calendar import Calendar
+from posthouse.limits.recall import DayReader
 from posthouse.limits.service import Limiter
 from posthouse.providers.registry import Registry
 from posthouse.providers.registry import load as load_registry
@@ -100,7 +101,8 @@ class Posthouse:
         key = settings.admin.key
         self.new_admin_key = self.directory.ensure_admin_key(None if key is None else key.reveal())
         folder = storage.data / (f"journal-{worker}" if worker else "journal")
-        self.journal = Journal(folder, self.database, options=_journal_options(settings))
+        options = JournalOptions(segment_bytes=storage.journal_segment, total_bytes=storage.journal_limit)
+        self.journal = Journal(folder, self.database, options=options)
         self.telemetry = Telemetry()
         if settings.log.requests:
             self.telemetry.log = RequestLog(as_json=settings.log.format == "json")
@@ -147,14 +149,14 @@ class Posthouse:
         zone = zone_of(settings.limits.time_zone)
         limiter, shared = Limiter(zone=zone), None
         self.ledger = ledger = await asyncio.to_thread(self._open_ledger)
-        if settings.storage.redis_url is not None:
-            self.replica = Replica(
-                settings.storage.redis_url.reveal(), self.database, self.journal, limiter, Calendar(zone)
-            )
+        if (url := settings.storage.redis_url) is not None:
+            self.replica = Replica(url.reveal(), self.database, self.journal, limiter, Calendar(zone))
             await self.replica.open()
             ledger.follow(self.replica.now, self.replica.corrected)
             await self.replica.start()
             shared = SharedTaking(self.replica, ledger, self.journal, self.telemetry)
+        else:
+            await DayReader(limiter, self.database, self.journal).start(everybodys_limits(settings.limits))
         parts = GatewayParts(
             limiter=limiter,
             ledger=ledger,
@@ -395,8 +397,3 @@ def configure_logging(settings: Settings) -> None:
     )
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-
-
-def _journal_options(settings: Settings) -> JournalOptions:
-    storage = settings.storage
-    return JournalOptions(segment_bytes=storage.journal_segment, total_bytes=storage.journal_limit)

@@ -32,6 +32,11 @@ class Limits(Struct, frozen=True, gc=False):
     request_currency: str | None = None
 
     @property
+    def daily(self) -> bool:
+        """Whether anything is counted by the calendar day."""
+        return self.rpd is not None or self.tpd is not None or self.ipd is not None
+
+    @property
     def rated(self) -> bool:
         """Whether there is anything to count."""
         return not (

@@ -41,6 +41,11 @@ def default_limits(settings: LimitsSettings) -> Limits:
     )
 
 
+def everybodys_limits(settings: LimitsSettings) -> Sequence[Limits]:
+    """Those of the file that hold whatever keys and accounts say: the usual ones of a key, and those of models."""
+    return default_limits(settings), *(subject.limits for subject in house_limits(settings).models.values())
+
+
 def subjects_of(house: HouseLimits, caller: Caller, model: str, address: str) -> Sequence[Subject]:
     """The caller's own where there is nothing else, as nearly always."""
     if not (caller.by_model or house.models or house.address):

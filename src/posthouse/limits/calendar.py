@@ -10,6 +10,8 @@ import datetime as dt
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from msgspec import Struct
+
 _DAY: Final = dt.timedelta(days=1)
 
 
@@ -51,6 +53,20 @@ def zone_of(name: str) -> dt.tzinfo:
         return dt.UTC if name == "UTC" else ZoneInfo(name)
     except (OSError, ValueError, KeyError):
         raise ValueError(f"{name[:64]!r} is not the name of a time zone, such as UTC or Asia/Shanghai") from None
+
+
+class Used(Struct, frozen=True):
+    """What was used of a day."""
+
+    requests: int = 0
+    tokens: int = 0
+    images: int = 0
+
+    def __add__(self, other: "Used") -> "Used":
+        return Used(self.requests + other.requests, self.tokens + other.tokens, self.images + other.images)
+
+
+NOTHING: Final = Used()
 
 
 class Tally:

@@ -3,17 +3,35 @@
 import datetime as dt
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
+
+from msgspec import Struct
 
 from posthouse.core.caller import Caller, Subject
 from posthouse.limits.bucket import UNIT, Bucket, Mark
-from posthouse.limits.calendar import Calendar
+from posthouse.limits.calendar import NOTHING, Calendar, Day, Tally, Used
 from posthouse.limits.model import Grant, LimitReached, duration
 from posthouse.limits.state import Kind, Moment, State, Undo, longest, standing_of
 
 # A bucket of a minute that nobody touched for one is empty, whatever its limit.
 _FORGET_US: Final = 60_000_000
+
+
+class Unread(Struct, eq=False):
+    """Counters of a day whose subject is limited since `since` (seconds since the epoch). What it used of the day
+    before is in the records; as much as `counted` of it is in the counters already."""
+
+    subject: Subject
+    day: Day
+    since: float
+    counted: Used
+    tallies: Sequence[tuple[Kind, Tally]]
+
+    def read(self, used: Used) -> None:
+        """What the records say."""
+        for kind, tally in self.tallies:
+            tally.used += getattr(used, kind) - getattr(self.counted, kind)
 
 
 class Limiter:
@@ -32,6 +50,8 @@ class Limiter:
         self._read = int(clock() * 1_000_000)
         self._now = 0  # microseconds that the clock has gone forward
         self._states: OrderedDict[str, State] = OrderedDict()  # the longest untouched first
+        self._past: tuple[Day | None, Mapping[str, Used]] = (None, {})
+        self._ask: Callable[[Unread], None] | None = None
 
     def __len__(self) -> int:
         """Subjects remembered: those that asked lately, and those with something open."""
@@ -45,6 +65,12 @@ class Limiter:
         """The same for any subjects."""
         limited = [subject for subject in subjects if subject.limits.rated]
         return self._admit(limited, tokens, images) if limited else NO_GRANT
+
+    def recall(self, day: Day, past: Mapping[str, Used], ask: Callable[[Unread], None]) -> None:
+        """What subjects, by their ids, have used of a day so far, before anything was admitted here. For more, `ask` is
+        told of every subject that is counted by the day from now on, but not of addresses, which nobody knows of."""
+        self._past = (day, past)
+        self._ask = ask
 
     def now(self) -> int:
         """Microseconds; never less than the last time."""
@@ -78,7 +104,7 @@ class Limiter:
             states.append(state)
             limits = subject.limits
             if state.limits is not limits:
-                state.change(limits, self.moment())
+                self._change(state, subject)
             if state.meters:
                 more = True
             if state.places is not None and state.running >= state.places:
@@ -93,6 +119,19 @@ class Limiter:
         if more or not fits:
             return self._look_closer(subjects, states, {"requests": 1, "tokens": tokens, "images": images}, fits)
         return self._take(states, tokens)
+
+    def _change(self, state: State, subject: Subject) -> None:
+        moment = self.moment()
+        new = state.change(subject.limits, moment)
+        if not new or self._ask is None or subject.kind == "address":
+            return
+        if self._past[0] is not moment.day:
+            self._past = (None, {})
+        counted = self._past[1].get(subject.id, NOTHING)
+        tallies = [(meter.kind, meter.tally) for meter in new if meter.tally is not None]
+        for kind, tally in tallies:
+            tally.used = getattr(counted, kind)
+        self._ask(Unread(subject, moment.day, moment.wall, counted, tallies))
 
     def _take(self, states: list[State], tokens: int) -> "_Taken":
         charges: list[tuple[Bucket, Mark]] = []

@@ -117,7 +117,8 @@ class State:
         self.running = 0
         self.touched = 0
 
-    def change(self, limits: Limits, moment: Moment) -> None:
+    def change(self, limits: Limits, moment: Moment) -> list[Meter]:
+        """Gives the meters of a day that are new: what was used of it before is not in them."""
         self.limits = limits
         self.requests = _bucket(self.requests, limits.rpm, moment.us)
         self.tokens = _bucket(self.tokens, limits.tpm, moment.us)
@@ -130,13 +131,18 @@ class State:
             ("images", "day", limits.ipd),
         )
         known = {(meter.kind, meter.span): meter for meter in self.meters}
-        meters = []
+        meters, new = [], []
         for kind, span, limit in wanted:
             if limit is not None:
-                meter = known.get((kind, span)) or Meter(kind, span, limit, moment)
+                meter = known.get((kind, span))
+                if meter is None:
+                    meter = Meter(kind, span, limit, moment)
+                    if meter.tally is not None:
+                        new.append(meter)
                 meter.change(limit, moment)
                 meters.append(meter)
         self.meters = tuple(meters)
+        return new
 
     def idle(self, moment: Moment) -> bool:
         for bucket in (self.requests, self.tokens):
