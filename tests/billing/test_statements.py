@@ -11,15 +11,17 @@ from sqlalchemy import select
 
 from posthouse.billing.book_forms import cell, statement_to_csv, statement_to_json
 from posthouse.billing.corrections import CorrectionDesk, NewCorrection
+from posthouse.billing.credits import CreditDesk, Maker, NewCredit
 from posthouse.billing.statements import Statement, month_of, statement
 from posthouse.core.errors import InvalidRequest
 from posthouse.core.hours import zone_of
-from posthouse.storage.tables import corrections, entries, holds
+from posthouse.storage.tables import corrections, credits, entries, holds
 from tests.billing.fakes import PRICE, caller, settlement
 from tests.billing.stored import StoredHouse
 
 ZONES = ["UTC", "Asia/Shanghai", "Asia/Kolkata", "America/New_York", "Australia/Lord_Howe", "+05:45"]
 FEE = NewCorrection("acc_1", None, 1_000, "USD", "=HYPERLINK(1)", "@olga", "t0")
+PAID = NewCredit("acc_1", 10_000, "USD", "manual", "p0", "=by bank", "@olga")
 
 
 def at(text: str) -> float:
@@ -29,9 +31,11 @@ def at(text: str) -> float:
 @pytest.fixture
 def kept(stored: StoredHouse) -> StoredHouse:
     """Ninety requests of two keys, seven hours and eleven minutes from one to the next, from the end of October on; one
-    in ten without a record, one in eleven in yuan, one without a price; another account; corrections."""
+    in ten without a record, one in eleven in yuan, one without a price; another account; corrections, and
+    what was paid in and taken back."""
     yuan = type(PRICE)("CNY", "test", "m", PRICE.rates)
     desk = CorrectionDesk(stored.database, stored.clock)
+    till = CreditDesk(stored.database, Maker(stored.clock))
     stored.clock.now = at("2026-10-30T00:00:00")
     for number in range(90):
         who = caller(name=str(number % 2))
@@ -45,6 +49,10 @@ def kept(stored: StoredHouse) -> StoredHouse:
             stored.settle(stored.hold(who), 100 + number)
         if number % 20 == 7:
             desk.make(replace(FEE, amount=1_000 * (-1) ** number * number, idempotency_key=f"t{number}"))
+        if number % 15 == 4:
+            currency = "EUR" if number == 19 else "USD"
+            till.make(replace(PAID, amount=10_000 - 300 * number, currency=currency, source=f"p{number}"))
+            till.make(replace(PAID, account_id="acc_2", source=f"q{number}"))
         other = replace(caller(name="9"), account_id="acc_2")
         stored.settle(stored.hold(other), 5)
         stored.clock.now += 7 * 3_600 + 11 * 60
@@ -65,7 +73,7 @@ def owed(house: StoredHouse, end_ms: int) -> dict[str, int]:
     with house.database.read() as connection:
         began = {
             row.id: row.created_at
-            for table in (holds, corrections)
+            for table in (holds, corrections, credits)
             for row in connection.execute(select(table.c.id, table.c.created_at))
         }
         for row in connection.execute(debits):
@@ -151,7 +159,7 @@ def test_csv_and_json_say_the_same(kept: StoredHouse) -> None:
     shown = statement_to_json(found)
     rows = list(csv.DictReader(io.StringIO(statement_to_csv(found))))
     kinds = [row["kind"] for row in rows]
-    assert kinds == sorted(kinds, key=["opening", "usage", "correction", "total", "closing"].index)
+    assert kinds == sorted(kinds, key=["opening", "usage", "correction", "credit", "total", "paid_in", "closing"].index)
     lines = [row for row in rows if row["kind"] == "usage"]
     assert [(row["day"], row["key"], row["cost"], row["input"]) for row in lines] == [
         (line["day"], line["key"], line["cost"], str(line["input"])) for line in shown["lines"]

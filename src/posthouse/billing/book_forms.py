@@ -10,7 +10,9 @@ import re
 from typing import Any, Final
 
 from posthouse.billing.corrections import Correction, NewCorrection
+from posthouse.billing.credit_forms import credit_to_json
 from posthouse.billing.forms import iso
+from posthouse.billing.points import Points
 from posthouse.billing.statements import Statement
 from posthouse.core.errors import InvalidRequest
 from posthouse.core.money import format_nano, parse_nano
@@ -65,7 +67,7 @@ def correction_to_json(made: Correction) -> dict[str, Any]:
     }
 
 
-def statement_to_json(found: Statement) -> dict[str, Any]:
+def statement_to_json(found: Statement, points: Points | None = None) -> dict[str, Any]:
     """`lines` by day, key, model and currency (null where nothing was charged); `totals` by currency."""
     assert found.span.start_ms is not None and found.span.end_ms is not None  # a month has both
     return {
@@ -87,6 +89,7 @@ def statement_to_json(found: Statement) -> dict[str, Any]:
             for line in found.lines
         ],
         "corrections": [correction_to_json(one) for one in found.corrections],
+        "credits": [credit_to_json(one, points) for one in found.credits],
         "totals": [
             {
                 "currency": one.currency,
@@ -94,6 +97,7 @@ def statement_to_json(found: Statement) -> dict[str, Any]:
                 "usage": format_nano(one.usage),
                 "corrections": format_nano(one.corrections),
                 "total": format_nano(one.total),
+                "paid_in": format_nano(one.paid_in),
                 "closing": format_nano(one.closing),
             }
             for one in found.totals
@@ -102,7 +106,8 @@ def statement_to_json(found: Statement) -> dict[str, Any]:
 
 
 def statement_to_csv(found: Statement) -> str:
-    """One table of COLUMNS: `opening` of each currency, `usage` and `correction` lines, `total` and `closing`. Text
+    """One table of COLUMNS: `opening` of each currency, `usage`, `correction` and `credit` lines (what is owed
+    less, so negative where something was paid in), `total`, `paid_in` and `closing`. Text
     that a spreadsheet would take for a formula has an apostrophe before it."""
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\r\n")
@@ -118,9 +123,14 @@ def statement_to_csv(found: Statement) -> str:
         texts = {name: cell(shown[name] or "") for name in ("id", "key", "reason", "author")}
         row = {"kind": "correction", "currency": made.currency, "cost": shown["amount"], **texts}
         writer.writerow(row | {"created_at": shown["created_at"]})
-    for kind in ("total", "closing"):
+    for paid in found.credits:
+        texts = {name: cell(getattr(paid, name)) for name in ("id", "reason", "author")}
+        row = {"kind": "credit", "currency": paid.currency, "cost": format_nano(-paid.amount), **texts}
+        writer.writerow(row | {"created_at": iso(paid.created_at)})
+    for kind in ("total", "paid_in", "closing"):
         for one in found.totals:
-            writer.writerow({"kind": kind, "currency": one.currency, "cost": format_nano(getattr(one, kind))})
+            if kind != "paid_in" or one.paid_in:
+                writer.writerow({"kind": kind, "currency": one.currency, "cost": format_nano(getattr(one, kind))})
     return file.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""The statement of an account for a month: what was owed before, what was consumed, what was corrected, what is owed.
+"""The statement of an account for a month: what was owed before; what was used, corrected and paid in; what is owed.
 
 It equals the entries to the last nano-unit: usage comes from the roll-ups, charges whose record was lost from the
 entries themselves. A request belongs to the day on which it came, in the time zone of the statement; whole hours come
@@ -13,16 +13,17 @@ import re
 from typing import Any, Final
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Connection, Subquery, case, select
+from sqlalchemy import ColumnElement, Connection, Subquery, case, func, select
 
 from posthouse.billing.corrections import Correction
+from posthouse.billing.credits import Credit
 from posthouse.billing.span import Scope, Span, id_range, summed
 from posthouse.billing.store import UNKNOWN_MODEL
 from posthouse.core.errors import InvalidRequest
 from posthouse.core.hours import zone_of
 from posthouse.core.usage import COUNTS
 from posthouse.storage.rollups import CORRECTION
-from posthouse.storage.tables import corrections, entries, holds, requests
+from posthouse.storage.tables import corrections, credits, entries, holds, requests
 
 _MONTH: Final = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _FIRST_YEAR: Final = 1970
@@ -46,12 +47,14 @@ class Line(Struct, frozen=True):
 
 
 class Total(Struct, frozen=True):
-    """Nano-units of one currency: `opening` was owed before the month, `closing` is after it."""
+    """Nano-units of one currency: `opening` was owed before the month, `closing` is after it. Of who has paid in
+    beforehand both may be negative: so much is left."""
 
     currency: str
     opening: int
     usage: int
     corrections: int
+    paid_in: int
 
     @property
     def total(self) -> int:
@@ -59,7 +62,7 @@ class Total(Struct, frozen=True):
 
     @property
     def closing(self) -> int:
-        return self.opening + self.total
+        return self.opening + self.total - self.paid_in
 
 
 class Statement(Struct, frozen=True):
@@ -71,6 +74,7 @@ class Statement(Struct, frozen=True):
     span: Span
     lines: tuple[Line, ...]
     corrections: tuple[Correction, ...]
+    credits: tuple[Credit, ...]
     totals: tuple[Total, ...]
 
 
@@ -112,6 +116,7 @@ def statement(connection: Connection, account_id: str, month: Month) -> Statemen
         lines += _usage(connection, account_id, day, span)
     lines += _unrecorded(connection, account_id, month)
     found = _corrected(connection, account_id, month.span)
+    paid = _credited(connection, account_id, month.span)
     opening = _opening(connection, account_id, month.span.start_ms)
     usage: dict[str, int] = {}
     for line in lines:
@@ -120,12 +125,18 @@ def statement(connection: Connection, account_id: str, month: Month) -> Statemen
     corrected: dict[str, int] = {}
     for one in found:
         corrected[one.currency] = corrected.get(one.currency, 0) + one.amount
+    paid_in: dict[str, int] = {}
+    for credit in paid:
+        paid_in[credit.currency] = paid_in.get(credit.currency, 0) + credit.amount
+    parts = (opening, usage, corrected, paid_in)
     totals = [
-        Total(currency, opening.get(currency, 0), usage.get(currency, 0), corrected.get(currency, 0))
-        for currency in sorted({*opening, *usage, *corrected})
+        Total(currency, *(part.get(currency, 0) for part in parts))
+        for currency in sorted({currency for part in parts for currency in part})
     ]
     lines.sort(key=lambda line: (line.day, line.key_id, line.model, line.currency, not line.recorded))
-    return Statement(account_id, month.name, month.zone, month.span, tuple(lines), tuple(found), tuple(totals))
+    return Statement(
+        *(account_id, month.name, month.zone, month.span, tuple(lines), tuple(found), tuple(paid)), totals=tuple(totals)
+    )
 
 
 def _usage(connection: Connection, account_id: str, day: str, span: Span) -> list[Line]:
@@ -184,6 +195,12 @@ def _corrected(connection: Connection, account_id: str, span: Span) -> list[Corr
     return [Correction(**row._mapping) for row in connection.execute(query.order_by(c.number))]
 
 
+def _credited(connection: Connection, account_id: str, span: Span) -> list[Credit]:
+    c = credits.c
+    query = select(credits).where(c.account_id == account_id, c.created_at >= span.start_ms, c.created_at < span.end_ms)
+    return [Credit(**row._mapping) for row in connection.execute(query.order_by(c.id))]
+
+
 def _opening(connection: Connection, account_id: str, start_ms: int | None) -> dict[str, int]:
     """What was owed before, by currency."""
     before = Span(None, start_ms)
@@ -191,6 +208,12 @@ def _opening(connection: Connection, account_id: str, start_ms: int | None) -> d
     owed = {row.billed_in: int(row.cost) for row in connection.execute(select(found)) if row.billed_in}
     for row in _without_record(connection, account_id, before):
         owed[row.currency] = owed.get(row.currency, 0) + row.amount
+    c = credits.c
+    paid = select(c.currency, func.sum(c.amount).label("amount")).where(c.account_id == account_id)
+    if start_ms is not None:
+        paid = paid.where(c.created_at < start_ms)
+    for row in connection.execute(paid.group_by(c.currency)):
+        owed[row.currency] = owed.get(row.currency, 0) - int(row.amount)
     return {currency: amount for currency, amount in owed.items() if amount}
 
 

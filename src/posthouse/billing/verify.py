@@ -7,16 +7,17 @@ adds up at any moment.
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
-from msgspec import Struct
-from sqlalchemy import Connection, Select, func, or_, select
+from sqlalchemy import Connection, func, or_, select
 
+from posthouse.billing.checks import Check
 from posthouse.billing.folds import spend_differences, usage_differences
 from posthouse.billing.model import Problem, Verification
+from posthouse.billing.verify_credits import credit_checks
 from posthouse.core.usage import COUNTS
 from posthouse.storage.database import Database
-from posthouse.storage.tables import corrections, entries, holds, requests
+from posthouse.storage.tables import corrections, credits, entries, holds, requests
 
 MAX_PROBLEMS: Final = 100
 # Longer than any request with the default deadlines may take: a hold that is open longer has been forgotten.
@@ -24,32 +25,37 @@ MAX_HOLD_SECONDS: Final = 3600.0
 
 _debit: Final = entries.alias("debit")
 _CORRECTION: Final = (corrections, corrections.c.id == _debit.c.hold_id)
+_CREDIT: Final = (credits, credits.c.id == _debit.c.hold_id)
+_OF_NO_CALL: Final = corrections.c.id.is_(None) & credits.c.id.is_(None)
 _TO_DEBIT: Final = (_debit.c.hold_id == holds.c.id) & (_debit.c.leg == 0)
 # Tokens by class, and what is no token: every number of a record that a cost is made of.
 _COUNTS: Final = tuple(requests.c[name] for name in COUNTS)
 
 
-class Check(Struct, frozen=True):
-    """`query` gives the id first; `detail` is a format over the whole row."""
-
-    rule: str
-    detail: str
-    query: Select[Any]
-
-
 def verify(database: Database, now: float, max_hold_seconds: float = MAX_HOLD_SECONDS) -> Verification:
     """Checks everything. `now` in seconds since the epoch. Call it in a thread; Unavailable where nothing answers."""
     problems: list[Problem] = []
+    oldest = int((now - max_hold_seconds) * 1000)
     with database.snapshot() as connection:
-        for check in (*_sums(), *_ends(int((now - max_hold_seconds) * 1000)), *_records(), _corrected()):
+        for check in (
+            *_sums(),
+            *_ends(oldest),
+            *_records(),
+            _corrected(),
+            *credit_checks(),
+        ):
             rows = connection.execute(check.query.limit(MAX_PROBLEMS + 1))
             problems += [Problem(check.rule, str(row[0]), check.detail.format(*row)) for row in rows]
         problems += islice(_fold_problems(connection), MAX_PROBLEMS + 1)
         opened = connection.execute(select(func.count()).select_from(holds).where(holds.c.state == "held"))
         unrecorded = connection.execute(
             select(func.count())
-            .select_from(_debit.outerjoin(requests, requests.c.id == _debit.c.hold_id).outerjoin(*_CORRECTION))
-            .where(_debit.c.leg == 0, requests.c.id.is_(None), corrections.c.id.is_(None))
+            .select_from(
+                _debit.outerjoin(requests, requests.c.id == _debit.c.hold_id)
+                .outerjoin(*_CORRECTION)
+                .outerjoin(*_CREDIT)
+            )
+            .where(_debit.c.leg == 0, requests.c.id.is_(None), _OF_NO_CALL)
         )
         return Verification(
             ok=not problems,
@@ -108,8 +114,10 @@ def _ends(oldest_ms: int) -> tuple[Check, ...]:
             "LEDGER-2",
             "an entry of {1} for a hold that does not exist, or is another account's",
             select(_debit.c.hold_id, _debit.c.ledger_account)
-            .select_from(_debit.outerjoin(holds, holds.c.id == _debit.c.hold_id).outerjoin(*_CORRECTION))
-            .where(_debit.c.leg == 0, stray, corrections.c.id.is_(None)),
+            .select_from(
+                _debit.outerjoin(holds, holds.c.id == _debit.c.hold_id).outerjoin(*_CORRECTION).outerjoin(*_CREDIT)
+            )
+            .where(_debit.c.leg == 0, stray, _OF_NO_CALL),
         ),
         Check(
             "HOLD-7",
