@@ -124,7 +124,8 @@ async def here(options: RepeatOptions | None = None, claims: Any = None) -> Asyn
         known = Memory() if claims is None else claims
         counted: list[str] = []
 
-        def count(caller: Caller) -> None:
+        async def count(caller: Caller, request_id: str) -> None:
+            assert request_id.startswith("req_")
             counted.append(caller.account_id)
 
         repeats = Repeats(known, options or RepeatOptions(), count, at.door.common_head)

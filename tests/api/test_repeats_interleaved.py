@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from posthouse.api.exchange import Exchange, Route
 from posthouse.api.repeats import RepeatOptions, Repeats
 from posthouse.core.errors import Unavailable
+from posthouse.core.caller import Caller
 from posthouse.storage.claims import ClaimBounds, ClaimStore, Found, KeptAnswer, Scope
 from posthouse.storage.database import Database
 from tests.api.doorway import Client, Doorway, doorway, until
@@ -68,6 +69,10 @@ class Mortal:
         self._alive().sweep(now)
 
 
+async def uncounted(caller: Caller, request_id: str) -> None:
+    """Limits are no matter here."""
+
+
 class Counted(Repeats):
     """Counts the requests that have come to it, and the calls of its store that are under way."""
 
@@ -107,7 +112,7 @@ class Server:
 
     def begin(self) -> None:
         self.store = Mortal(self.world.store())
-        repeats = Counted(self.store, RepeatOptions(), lambda _: None, self.at.door.common_head, self.world.clock)
+        repeats = Counted(self.store, RepeatOptions(), uncounted, self.at.door.common_head, self.world.clock)
         self.at.door.once = repeats
         self.lives.append(repeats)
 

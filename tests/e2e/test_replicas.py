@@ -107,6 +107,20 @@ def test_a_rate_limit_holds_over_all_servers(street: Street) -> None:
     assert set(statuses) == {200, 429}
 
 
+@pytest.mark.req("REPLICA-E2E-002")
+def test_a_repetition_counts_in_the_limit_that_all_servers_share(street: Street) -> None:
+    key = street.houses[0].new_key(limits={"rpd": 3 + 4})
+    known_everywhere(street, key)
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+    asked = len(street.upstream.visits)
+    statuses = []
+    for number in range(6):
+        with street.houses[number % 3].wire() as wire:
+            statuses.append(wire.ask("/v1/chat/completions", body, key, extra="idempotency-key: one\r\n").status)
+    assert statuses == [200] * 4 + [429] * 2
+    assert len(street.upstream.visits) == asked + 1
+
+
 @pytest.mark.req("REPLICA-E2E-003")
 def test_a_server_alone_does_not_join_those_who_share(street: Street, postgres_url: str) -> None:
     alone = Database(postgres_url)

@@ -44,6 +44,8 @@ _RETRY_AFTER: Final = 1.0
 _TRIMS: Final = 16  # looks at what an account has, while it fills its bound once
 _SWEEP_SECONDS: Final = 60.0
 _THREADS: Final = 2
+Counts = Callable[[Caller, str], Awaitable[None]]
+"""Takes a request, of this id, from all limits of its caller. LimitReached."""
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 
@@ -108,7 +110,7 @@ class Repeats:
         self,
         claims: Claims,
         options: RepeatOptions,
-        counts: Callable[[Caller], None],
+        counts: Counts,
         common: Callable[[Exchange], bytes],
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -134,7 +136,7 @@ class Repeats:
         found = await self._settled(scope)
         if isinstance(found, KeptAnswer):
             assert exchange.caller is not None  # `once` routes are authenticated
-            self._counts(exchange.caller)
+            await self._counts(exchange.caller, exchange.request_id)
             replay(exchange, found, self._common(exchange))
             return
         tape = Tape(exchange.wire, self._options.most, partial(self._over, found))
@@ -292,7 +294,7 @@ def make_repeats(
     settings: IdempotencySettings,
     database: Database,
     owner: str,
-    counts: Callable[[Caller], None],
+    counts: Counts,
     common: Callable[[Exchange], bytes],
 ) -> Repeats | None:
     """None where no answers are to be kept. `owner` is unique to this life of this process."""

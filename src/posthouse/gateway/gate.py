@@ -73,6 +73,11 @@ class SharedTaking:
         passage.hold = self._ledger.record(caller, call.id, model, reserve, now_ms)
         self._journal.flush_soon()
 
+    async def count(self, caller: Caller, request_id: str) -> None:
+        """Takes one request without tokens, which is over at once. LimitReached."""
+        if any(subject.limits.rated for subject in caller.subjects):
+            (await self._gate.take(Demand(self._installation, request_id, caller.subjects, 0))).release()
+
     def _budgeted(self, caller: Caller, model: str, now_ms: int) -> dict[str, tuple[Subject, Budget]]:
         """Every budget that applies, all in the currency of the reserve (the plan was made so), by its purse. Of two
         that have one purse the smaller is in force."""

@@ -109,15 +109,17 @@ class Gateway:
             raise forbidden(request.model)
         return await self._counter.count_request(request, candidates[0].deployment.upstream_model)
 
-    def count_repeat(self, caller: Caller) -> None:
+    async def count_repeat(self, caller: Caller, request_id: str) -> None:
         """One more request of the caller's, without tokens and over at once: it is answered from what was kept, so
         nothing is held or recorded. Raises LimitReached."""
         try:
-            grant = self._limiter.admit(caller, 0)
+            if self._shared is not None:
+                await self._shared.count(caller, request_id)
+            else:
+                self._limiter.admit(caller, 0).release()
         except LimitReached as error:
             self._telemetry.rejected(error.scope, error.dimension)
             raise
-        grant.release()
 
     async def closing(self, timeout: float) -> None:
         """Waits until what was left by clients has been counted and settled."""
