@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from posthouse.accounts.service import Directory
@@ -47,6 +48,7 @@ from posthouse.core.hours import zone_of
 from posthouse.core.ids import IdMaker
 from posthouse.gateway.admission import GatewayParts
 from posthouse.gateway.configuration import Configuration, Running, routing_options
+from posthouse.gateway.following import Follower
 from posthouse.gateway.gate import SharedTaking
 from posthouse.gateway.gauges import show_gauges
 from posthouse.gateway.model import GatewayOptions
@@ -78,7 +80,6 @@ logger = logging.getLogger("posthouse")
 # socket listens. Named by string, as uvicorn names applications: app stands above api, so no arrow is hidden.
 # (docs/adr/0005)
 CONTROL_PLANE: Final = "posthouse.api.control:create"
-_REFRESH_SECONDS: Final = 0.5
 _REPLAY_SECONDS: Final = 60.0
 _GREETING_SECONDS: Final = 0.5
 
@@ -114,7 +115,8 @@ class Posthouse:
         self.desk = PriceDesk(self.database)
         self.corrections = CorrectionDesk(self.database)
         self.ledger: Ledger | None = None
-        self._use_prices(self.desk.changed())
+        if (kept := self.desk.changed()) is not None:
+            self._use_prices(kept)
         self.door = FrontDoor(
             protocol_options(settings.server), self.directory, self, self.ids, settings.server.cors_origins
         )
@@ -264,7 +266,7 @@ class Posthouse:
         tasks = [
             asyncio.create_task(keep_time(self.door, server.server_state.connections)),  # type: ignore[arg-type]
             asyncio.create_task(self._follow_catalog()),
-            asyncio.create_task(self._follow_directory()),
+            asyncio.create_task(self._followed()),
             asyncio.create_task(self._announce(server, started)),
         ]
         if self.repeats is not None:
@@ -339,24 +341,18 @@ class Posthouse:
             seconds = self.configuration.loaded.settings.routing.models_refresh
             await asyncio.sleep(seconds if seconds > 0 else 86_400 * 365)
 
-    def _use_prices(self, kept: Kept | None) -> None:
-        """What was set in the database; None where nothing has changed."""
-        if kept is not None:
-            self.prices.use(kept.rows, kept.seed)
-            self.pricing.clear()
-
-    async def _follow_directory(self) -> None:
-        """Keys that another process made or revoked, prices that it set, and what it corrected, hold here within a
-        second."""
+    async def _followed(self) -> None:
         assert self.ledger is not None
-        while True:
-            await asyncio.sleep(_REFRESH_SECONDS)
-            try:
-                await asyncio.to_thread(self.directory.refresh_if_changed)
-                self._use_prices(await asyncio.to_thread(self.desk.changed))
-                self.ledger.heed(await asyncio.to_thread(self.corrections.after, self.ledger.corrected_to))
-            except Exception:  # the top of a task: a database that is away must not end it
-                logger.exception("keys, prices and corrections could not be read again")
+        await Follower(self.database, self.directory, self.ledger, self.replica).run(self._prices_changed)
+
+    def _prices_changed(self) -> Callable[[], None] | None:
+        """What takes what was set in the database; None where nothing has changed."""
+        kept = self.desk.changed()
+        return None if kept is None else partial(self._use_prices, kept)
+
+    def _use_prices(self, kept: Kept) -> None:
+        self.prices.use(kept.rows, kept.seed)
+        self.pricing.clear()
 
 
 def _spare_collector() -> None:

@@ -36,7 +36,7 @@ from posthouse.accounts.model import (
     Page,
     Place,
 )
-from posthouse.accounts.snapshot import Line, caller_of, height_of, lines_of, path_of
+from posthouse.accounts.snapshot import Line, caller_of, height_of, lines_of, moved, path_of
 from posthouse.core.caller import Caller, Limits, Subject
 from posthouse.core.errors import ConfigError, InvalidRequest, NotFound, Unauthenticated
 from posthouse.core.ids import IdMaker
@@ -88,6 +88,7 @@ class Directory:
         self._means = means
         self._clock = means.clock
         self._admin_override = b""
+        self._moved: set[str] = set()
         self._lock = threading.Lock()  # among threads that change the snapshot; readers take none
         with database.read() as connection:
             is_new = store.account_by(connection, DEFAULT_ACCOUNT) is None
@@ -126,8 +127,15 @@ class Directory:
         with self._lock:
             if current == self._snapshot.revision:
                 return False
-            self._snapshot = self._read()
+            former, self._snapshot = self._snapshot, self._read()
+            self._moved |= moved(former.lines, self._snapshot.lines)
             return True
+
+    def take_moved(self) -> set[str]:
+        """The accounts that have got, or lost, others below them since this was asked last."""
+        with self._lock:
+            taken, self._moved = self._moved, set()
+        return taken
 
     # The admin key
 

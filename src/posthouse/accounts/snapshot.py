@@ -71,6 +71,16 @@ def caller_of(key: Key, line: Line, defaults: Limits) -> Caller:
     )
 
 
+def moved(former: Mapping[str, Line], lines: Mapping[str, Line]) -> set[str]:
+    """Whoever is above an account now and was not before, or the other way round. A new account has spent nothing."""
+    found: set[str] = set()
+    for account_id, line in lines.items():
+        if account_id in former:
+            before = {subject.id for subject in former[account_id].subjects}
+            found |= before ^ {subject.id for subject in line.subjects}
+    return found
+
+
 def subject_of(owner: Account | Key, defaults: Limits = NO_LIMITS) -> Subject:
     models = owner.model_limits
     kind = "account" if isinstance(owner, Account) else "key"

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Table, func, literal, select, text
 
 from posthouse.billing.balances import DAY_MS, day_of
 from posthouse.storage.database import Database
+from posthouse.storage.revisions import bump
 from posthouse.storage.rollups import HOUR_MS, rebuilt
 from posthouse.storage.tables import (
     ROLLED_BY,
@@ -25,6 +26,8 @@ from posthouse.storage.tables import (
 )
 
 MAX_DIFFERENCES: Final = 100
+REBUILT: Final = "spend"
+"""What running servers hear of it by: what they know of budgets is not what is noted now."""
 _debit: Final = entries.alias("debit")
 _COLUMNS: Final = ", ".join((*ROLLED_BY, *ROLLED_UP))
 _HOURS: Final = rebuilt(HOUR_MS)
@@ -59,7 +62,8 @@ class Rebuilt(Struct, frozen=True):
 
 def rebuild(database: Database) -> Rebuilt:
     """Makes every fold anew, in one transaction that nothing else can write beside. Writes only where something was
-    different. A server that runs meanwhile waits, and keeps the balances that it has in memory until it starts again.
+    different. A server that runs meanwhile waits; where spending was different it hears of it within a second, and reads
+    each budget anew.
     """
     with database.write() as connection:
         if database.kind == "postgresql":
@@ -68,6 +72,7 @@ def rebuild(database: Database) -> Rebuilt:
         found = [*spend_differences(connection), *_rebuilt(connection, usage_hours, _HOURS)]
         found += _rebuilt(connection, usage_days, _DAYS)
         if any(one.fold == "spend" for one in found):
+            bump(connection, REBUILT)
             connection.execute(spend.delete())
             rows = [
                 {"subject_id": subject, "day": day, "currency": currency, "model": model, "amount": amount}

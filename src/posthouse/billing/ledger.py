@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from posthouse.billing.balances import Balances, Purse, day_of
 from posthouse.billing.corrections import Correction, newest
+from posthouse.billing.folds import REBUILT
 from posthouse.billing.model import TRANSITIONS, HoldEnded, HoldEvent, HoldState, Price, Settlement, UnpricedPolicy
 from posthouse.billing.periods import Periods
 from posthouse.billing.recovery import expire_open
@@ -24,6 +25,7 @@ from posthouse.core.caller import Budget, Caller, Subject
 from posthouse.core.errors import Forbidden, Unavailable
 from posthouse.core.money import Money
 from posthouse.storage.database import Database
+from posthouse.storage.revisions import read
 from posthouse.storage.rows import END, HOLD, EndRow, EndState, HoldRow, JournalRow
 
 
@@ -123,10 +125,13 @@ class Ledger:
         self._periods = Periods()
         self._open: dict[str, Hold] = {}
         self.stands = Stands(self._periods)
+        self.doubts = False
+        self._doubted: set[str] | None = set()
         self.counts = Counts()
         self.above: Callable[[str], Iterable[str]] = lambda _: ()
         """The ids of the accounts above one."""
         self.corrected_to = 0  # the number of the last correction that the balances know of
+        self.rebuilt = 0  # as often as folds had been made anew when these were read
 
     @classmethod
     def open(
@@ -144,9 +149,9 @@ class Ledger:
         balances = Balances()
         with database.snapshot() as connection:
             balances.load(connection, now_ms)
-            corrected_to = newest(connection)
+            corrected_to, rebuilt = newest(connection), read(connection).get(REBUILT, 0)
         ledger = cls(journal, balances, clock, unpriced, owner)
-        ledger.corrected_to = corrected_to
+        ledger.corrected_to, ledger.rebuilt = corrected_to, rebuilt
         ledger.counts.recovered = expired
         return ledger
 
@@ -173,12 +178,22 @@ class Ledger:
     def now_ms(self) -> int:
         return int(self._clock() * 1000)
 
+    def doubt(self, subjects: Iterable[str] | None) -> None:
+        """What is known of these keys and accounts (None: all) is not what the database says: from here on it is asked
+        once for each of their budgets that is needed."""
+        self.doubts = True
+        self.stands.drop_of(subjects)
+        self._doubted = None if subjects is None or self._doubted is None else self._doubted | {*subjects}
+
+    def doubted(self, subject_id: str) -> bool:
+        return self.doubts and (self._doubted is None or subject_id in self._doubted)
+
     def begin_stand(self, subject_id: str, budget: Budget) -> Stand:
         """A stand of this budget, with the open holds of its current period in it; what was spent is to be read."""
         stand = self.stands.begin(subject_id, budget, self.now_ms())
         for hold in self._open.values():
             mine = hold.created_at >= stand.span.starts and hold.currency == budget.currency
-            if mine and budget.applies(hold.model) and any(one.id == subject_id for one in hold.subjects):
+            if mine and budget.applies(hold.model) and subject_id in self._line(hold):
                 stand.names[hold.id] = None
                 stand.add(hold.day, hold.amount or 0)
                 hold.purses = (*hold.purses, stand)
@@ -316,8 +331,12 @@ class Ledger:
         purse, subjects = self._balances.purse, hold.subjects
         if not self.stands:
             return tuple([purse(subject.id, currency) for subject in subjects])
-        stands = self.stands.attached(subjects, currency, hold)
+        stands = self.stands.attached(self._line(hold), currency, hold)
         return (*[purse(subject.id, currency) for subject in subjects], *stands)
+
+    def _line(self, hold: Hold) -> set[str]:
+        """The ids of its key, its account and those above it: then, and now."""
+        return {*[subject.id for subject in hold.subjects], *self.above(hold.account_id)}
 
     def _count(self, state: EndState, excess: int) -> None:
         counts = self.counts
@@ -347,7 +366,7 @@ class Ledger:
 
     def _committed(self, subject: Subject, budget: Budget) -> int:
         """Spent and held in the current period, in nano-units. Unavailable where that has yet to be read."""
-        if budget.plain:
+        if budget.plain and not self.doubted(subject.id):
             return self._balances.purse(subject.id, budget.currency).committed(budget, self._day)
         committed = self.stands.committed(subject.id, budget, self.now_ms())
         if committed is None:

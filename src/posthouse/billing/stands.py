@@ -4,13 +4,14 @@
 a stand, which is made when the first request comes that it applies to: from then on every hold of its subject is part
 of it, and what was spent before is read from the database once (`read`, by `StandReader`). What was open at that
 moment, or began while the database was asked, is counted here and left out of what is read, by name: nothing is there
-twice.
+twice. So it is with every budget of those whose balances are doubted: an account was moved, so that others are above
+it now, or the folds were made anew.
 
 Of one server with limits in memory; several servers ask Redis. Not for several threads: the event loop's.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import Final, Protocol
 
@@ -98,14 +99,14 @@ class Stands:
         stand.asked = True
         return stand.committed
 
-    def attached(self, subjects: Sequence[Subject], currency: str, hold: Begun) -> list[Stand]:
-        """Those that a hold of these subjects is part of."""
+    def attached(self, subjects: Iterable[str], currency: str, hold: Begun) -> list[Stand]:
+        """Those that a hold of these keys and accounts is part of."""
         model, now_ms, hold_id = hold.model, hold.created_at, hold.id
         found = []
-        for subject in subjects:
-            for budget in tuple(self._of.get(subject.id, ())):
+        for subject_id in subjects:
+            for budget in tuple(self._of.get(subject_id, ())):
                 if budget.currency == currency and budget.applies(model):
-                    stand = self._current(subject.id, budget, now_ms)
+                    stand = self._current(subject_id, budget, now_ms)
                     if stand is not None and now_ms >= stand.span.starts:
                         if not stand.loaded:
                             stand.names[hold_id] = None
@@ -128,6 +129,13 @@ class Stands:
         if not any(key_of(subject_id, one) == key for one in budgets):
             budgets.append(budget)
         return stand
+
+    def drop_of(self, subjects: Iterable[str] | None) -> None:
+        """All of these keys and accounts; None: all."""
+        kept = None if subjects is None else frozenset(subjects)
+        for stand in tuple(self._stands.values()):
+            if kept is None or stand.key[0] in kept:
+                self.drop(stand)
 
     def drop(self, stand: Stand) -> None:
         if self._stands.get(stand.key) is stand:
@@ -159,6 +167,10 @@ class Books(Protocol):
     stands: Stands
 
     def now_ms(self) -> int: ...
+    def doubted(self, subject_id: str) -> bool:
+        """Whether its balances are not what the database says."""
+        ...
+
     def begin_stand(self, subject_id: str, budget: Budget) -> Stand:
         """A new one, with the open holds of its period in it."""
         ...
@@ -182,12 +194,10 @@ class StandReader:
 
     async def ready(self, caller: Caller, model: str) -> None:
         """Until every budget of this caller that applies to the model can be compared with. Unavailable."""
-        if not caller.apart:
-            return
         now_ms = self._books.now_ms()
         for subject in caller.subjects:
             for budget in subject.budgets:
-                if budget.plain or not budget.applies(model):
+                if not budget.applies(model) or (budget.plain and not self._books.doubted(subject.id)):
                     continue
                 if self._books.stands.committed(subject.id, budget, now_ms) is not None:
                     continue

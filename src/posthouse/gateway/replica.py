@@ -17,8 +17,9 @@ from posthouse.billing.recovery import expire_of
 from posthouse.billing.truth import Truth
 from posthouse.core.errors import PosthouseError
 from posthouse.limits.calendar import Calendar
+from posthouse.limits.purses import OVERDUE_MS
 from posthouse.limits.service import Limiter
-from posthouse.limits.shared import OVERDUE_MS, SharedGate
+from posthouse.limits.shared import SharedGate
 from posthouse.limits.wide import WideGate
 from posthouse.storage import late, replicas
 from posthouse.storage.database import Database
@@ -29,6 +30,7 @@ from posthouse.storage.trees import above
 
 logger = logging.getLogger("posthouse.replica")
 
+_EVERYBODY: Final = "*"
 BEAT: Final = 0.5  # seconds
 RENEWAL: Final = OVERDUE_MS / 1000 / 4
 PATIENCE: Final = 0.25
@@ -48,15 +50,17 @@ class Replica:
         self._tasks: list[asyncio.Task[None]] = []
         self._stale: set[str] = set()
         self._late: Mapping[str, str] = {}
+        self._to_judge: dict[tuple[str, str], None] = {}
+        self._crashed = False
         self.installation = ""
 
     @property
     def up(self) -> bool:
         return self._redis.up
 
-    def corrected(self, subjects: set[str]) -> None:
-        """What these have spent is not what Redis knows: it is read anew."""
-        self._stale |= subjects
+    def corrected(self, subjects: set[str] | None) -> None:
+        """What these (None: all) have spent is not what Redis knows: it is read anew."""
+        self._stale |= {_EVERYBODY} if subjects is None else subjects
         task = asyncio.get_running_loop().create_task(self._put_right())
         self._tasks.append(task)
         task.add_done_callback(self._tasks.remove)
@@ -75,6 +79,7 @@ class Replica:
 
     async def start(self) -> None:
         """Says that this server lives, before it admits anything."""
+        self._crashed = await asyncio.to_thread(self._did_not_leave)
         await self._beat()
         self._tasks = [
             asyncio.create_task(self._again(BEAT, self._beat)),
@@ -128,11 +133,18 @@ class Replica:
             return above(connection, subjects)
 
     async def _forget(self, subjects: set[str]) -> None:
-        await self._shared.forget(subjects)
+        await self._shared.purses.forget_all(
+            self.installation, lambda purse: _EVERYBODY in subjects or purse.partition("|")[0] in subjects
+        )
 
     def _installation(self) -> str:
         with self._database.write() as connection:
             return replicas.installation(connection)
+
+    def _did_not_leave(self) -> bool:
+        """Whether a former life of this server ended without a word."""
+        with self._database.read() as connection:
+            return replicas.known(connection, self.name)
 
     def _changed(self, up: bool) -> None:
         if not up:
@@ -152,7 +164,9 @@ class Replica:
                 logger.exception("a round of work failed")
 
     async def _beat(self) -> None:
-        since = int(self._shared.asking_since() * 1000)
+        if self._crashed:
+            await self._begin_anew()
+        since = int(await self.gate.vouch(self.installation) * 1000)
 
         def beaten() -> Mapping[str, str]:
             done = self._journal.wait_applied(_FLUSHED)
@@ -163,7 +177,24 @@ class Replica:
         self._journal.flush()
         self._late = await asyncio.to_thread(beaten)
 
+    async def _begin_anew(self) -> None:
+        """After a crash: what the journal brought may be more than Redis was told of, and leases of the former life are
+        nobody's, so all budgets are read from PostgreSQL again."""
+        try:
+            await self._shared.purses.forget_all(self.installation)
+        except (RedisError, RedisLost):
+            return  # at the next beat
+        self._crashed = False
+
     async def _look_after(self) -> None:
-        for root, purse in self._shared.touched():
-            await self._shared.judge(root, purse)
+        # First what needs no Redis: what is ended here, the judge below finds ended.
         await asyncio.to_thread(expire_of, self._database, int(self.now() * 1000))
+        self._to_judge.update(dict.fromkeys(self._shared.touched()))
+        while self._to_judge:
+            purse = next(iter(self._to_judge))
+            del self._to_judge[purse]
+            try:
+                await self._shared.judge(*purse, self.name)
+            except BaseException:
+                self._to_judge[purse] = None  # after all others, in the next round
+                raise

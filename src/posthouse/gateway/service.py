@@ -26,6 +26,7 @@ from posthouse.gateway.admission import Admission, GatewayParts, forbidden
 from posthouse.gateway.dropped import dropped_line
 from posthouse.gateway.model import Answer, Call, GatewayOptions
 from posthouse.gateway.passage import Outcome, Passage
+from posthouse.gateway.scopes import check_scope
 from posthouse.limits.model import LimitReached
 from posthouse.providers.reply import Reply, failure_in_stream
 from posthouse.storage.rows import EndedBy
@@ -44,6 +45,7 @@ class Gateway:
         self._admit = Admission(parts, options.default_output).admit
         self._shared = parts.shared
         self._budgets = parts.budgets
+        self._ledger = parts.ledger
         self._limiter = parts.limiter
         self._router = parts.router
         self._counter = parts.counter
@@ -59,14 +61,16 @@ class Gateway:
         passage = Passage(call, self._ledgers)
         self._telemetry.inflight += 1
         try:
+            check_scope(call.caller, request.operation)
             if not self._router.catalog.candidates(request.model):
                 await self._router.catalog.resolve(request.model)
-            if call.caller.apart:
+            if call.caller.apart or self._ledger.doubts:
                 await self._budgets.ready(call.caller, request.model)
             plan = self._admit(passage)
             if self._shared is not None:
                 await self._shared.take(passage)
-            reply = await self._router.attempt(plan, request, passage.trace)
+            router = self._router if call.own is None else self._router.apart()
+            reply = await router.attempt(plan, request, passage.trace)
         except PosthouseError as error:
             ended_by: EndedBy = "upstream" if isinstance(error, UpstreamFailure) else "error"
             passage.release(Outcome(status=error.status, error=error.code or error.type, ended_by=ended_by))
@@ -104,6 +108,7 @@ class Gateway:
     async def count_tokens(self, caller: Caller, request: ModelRequest) -> int:
         """Tokens of input, counted here with the vocabulary of the model's family; no provider is asked and nothing is
         charged. Raises NotFound, Forbidden."""
+        check_scope(caller, request.operation)
         candidates = await self._router.catalog.resolve(request.model)
         if not caller.may_use(request.model):
             raise forbidden(request.model)
