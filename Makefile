@@ -15,7 +15,7 @@ INSTALL := $(PIP) install --quiet --require-hashes
 # Our own package, from this folder: its build backend is in the locked requirements, so nothing unlocked is fetched.
 INSTALL_SELF := $(PIP) install --quiet --no-deps --no-build-isolation --editable .
 
-.PHONY: help serve test check lint types floors cover peers bench format lock prices clean
+.PHONY: help serve test check lint types floors cover chaos peers bench format lock prices clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -43,6 +43,9 @@ cover: $(VENV)/.dev ## the tests with branch coverage (slower)
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+chaos: $(VENV)/.dev ## several servers while everything breaks, for CHAOS_SECONDS (900); CHAOS_SEED repeats a plan
+	$(BIN)/python -m tests.chaos
 
 peers: $(VENV)/.dev ## suites and clients that others wrote, in an environment of their own
 	$(BIN)/python -m peers $(ARGS)

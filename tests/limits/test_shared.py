@@ -241,3 +241,54 @@ async def test_an_end_that_redis_did_not_hear_is_told_when_it_is_back(world: Wor
     gate.tell_again()
     await told(gate, other)
     assert await world.committed() == 20
+
+
+@pytest.mark.req("SHARED-013")
+async def test_a_budget_that_the_dead_hold_wholly_is_looked_at_though_everybody_is_refused(world: World) -> None:
+    dead, alive = await world.replica(), await world.replica()
+    await dead.take(world.demand(1, 100))
+    with pytest.raises(NotCovered):
+        await alive.take(world.demand(2, 1))
+    assert alive.touched() == [(world.root, "b")]
+    assert alive.touched() == []
+
+
+@pytest.mark.req("SHARED-014")
+async def test_what_is_forgotten_on_purpose_is_not_read_before_all_have_written(world: World) -> None:
+    """Also by those who have never asked for it; other budgets go on."""
+    gate, other = await world.replica(), await world.replica()
+    await gate.take(world.demand(1, 90, purses=("key_1|USD", "key_2|USD")))
+    for purse in ("key_1|USD", "key_2|USD"):
+        world.books.write("req_1", purse, 90)
+    world.books.lags = True
+    await other.purses.forget_all(world.root, lambda purse: purse.startswith("key_1|"))
+    assert await world.committed("key_1|USD") is None
+    assert await world.committed("key_2|USD") == 90
+    with pytest.raises(Unavailable):
+        await gate.take(world.demand(2, 90, purses=("key_1|USD",)))
+    await other.take(world.demand(3, 10, purses=("key_2|USD",)))
+    world.books.lags = False
+    with pytest.raises(NotCovered):
+        await gate.take(world.demand(2, 90, purses=("key_1|USD",)))
+
+
+@pytest.mark.req("SHARED-015")
+async def test_a_postgresql_that_stands_still_holds_no_request_up(world: World) -> None:
+    gate = await world.replica()
+    world.books.pause = asyncio.Event()
+    with pytest.raises(Unavailable):
+        await gate.take(world.demand(1, 10))
+    world.books.pause.set()
+    world.books.pause = None
+    await gate.take(world.demand(2, 10))
+    assert await world.committed() == 10
+
+
+async def test_all_meet_in_one_epoch_which_says_when_it_began(world: World) -> None:
+    gates = [await world.replica() for _ in range(3)]
+    before = [int(part) for part in await world.lines[0].ask(b"k", "TIME")]
+    found = await asyncio.gather(*(gate.purses.meet(world.root) for gate in gates))
+    after = [int(part) for part in await world.lines[0].ask(b"k", "TIME")]
+    assert len(set(found)) == 1
+    assert before[0] + before[1] / 1e6 <= float(found[0].partition(b":")[2]) <= after[0] + after[1] / 1e6
+    assert await gates[0].purses.current(world.root) == found[0]

@@ -1,6 +1,7 @@
 """The gate of many replicas while Redis is away, and when it is back."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -12,7 +13,7 @@ from posthouse.limits.demand import NotCovered, lease_of
 from posthouse.limits.model import LimitReached
 from posthouse.limits.service import Limiter
 from posthouse.limits.shared import SharedGate, Taken
-from posthouse.limits.wide import Alone, WideGate
+from posthouse.limits.wide import ALONE, Alone, WideGate
 from posthouse.storage.redis import Redis
 from tests.limits.shared_world import Cable, World
 
@@ -23,6 +24,7 @@ class Replica:
     def __init__(self, world: World, name: str) -> None:
         self.world = world
         self.name = name
+        self.late = 0.0  # seconds by which its gate's clock is ahead
         self.cable = Cable(world.url)
 
     async def open(self) -> None:
@@ -30,7 +32,7 @@ class Replica:
         self.line = Redis(self.cable.url, patience=5.0, changed=self._changed)
         assert await self.line.open()
         self.shared = SharedGate(self.line, self.world.books, Calendar())
-        self.gate = WideGate(self.line, self.shared, Limiter(), self.name)
+        self.gate = WideGate(self.line, self.shared, Limiter(), self.name, lambda: time.monotonic() + self.late)
 
     def _changed(self, up: bool) -> None:
         if up and hasattr(self, "gate"):
@@ -182,4 +184,83 @@ async def test_the_lease_of_a_replica_that_is_gone_is_judged_by_postgresql(world
     await other.gate.take(world.demand(3, 1, limit=10_000))
     await until(lambda: other.gate.leases == 1)
     assert await world.committed() == 10 + 45 + 1 + 100
+    await other.close()
+
+
+@pytest.mark.req("WIDE-006")
+async def test_a_lease_that_redis_has_forgotten_is_worth_nothing(world: World, one: Replica) -> None:
+    await leased(one)
+    await world.forget()
+    other = Replica(world, "other")
+    await other.open()
+    await other.gate.take(world.demand(2, 10, limit=10_000))
+    assert one.gate.leases == 1  # it has not heard of it
+    assert await one.gate.vouch(world.root) > 0
+    assert one.gate.leases == 0
+    await one.lose()
+    with pytest.raises(Unavailable):
+        await one.gate.take(world.demand(3, 10, limit=10_000))
+    await other.close()
+
+
+@pytest.mark.req("WIDE-006")
+async def test_who_has_leases_and_cannot_see_redis_vouches_for_nothing_new(world: World, one: Replica) -> None:
+    """Until it has found it again, or has been alone for so long that it uses them no more."""
+    await leased(one)
+    vouched = await one.gate.vouch(world.root)
+    await one.lose()
+    assert await one.gate.vouch(world.root) == vouched
+    under = await one.gate.take(world.demand(2, 10, limit=10_000))
+    assert await one.gate.vouch(world.root) == vouched
+    one.late = ALONE
+    assert await one.gate.vouch(world.root) > vouched
+    with pytest.raises(Unavailable):
+        await one.gate.take(world.demand(3, 10, limit=10_000))
+    under.release(7)
+    await one.find()
+    assert await world.committed() == 10 + 7
+    later = await one.gate.vouch(world.root)
+    assert await one.gate.vouch(world.root) >= later > vouched
+
+
+@pytest.mark.req("WIDE-006")
+async def test_no_lease_outlives_a_return_of_redis(world: World, one: Replica) -> None:
+    """It may have come back with nothing; a new one is taken at the next request."""
+    await leased(one)
+    await one.lose()
+    await one.find()
+    assert one.gate.leases == 0
+    assert await world.committed() == 10
+    await one.gate.take(world.demand(2, 10, limit=10_000))
+    await until(lambda: one.gate.leases == 1)
+
+
+@pytest.mark.req("WIDE-007")
+async def test_the_lease_of_a_former_life_is_not_taken_twice(world: World, one: Replica) -> None:
+    books = world.books
+    former = Replica(world, "one")
+    await former.open()
+    await leased(former)
+    books.write("req_1", "b", 10, 10)  # what was spent under it too is in PostgreSQL only
+    books.write("req_2", "b", 60, 45)
+    await one.gate.take(world.demand(3, 5, limit=10_000))
+    await until(lambda: one.gate.leases == 1)
+    # The request that runs was admitted before the budget was read anew, and is not in these books.
+    assert await world.committed() == 10 + 45 + 100
+    await former.line.close()
+    await former.cable.take_up()
+
+
+@pytest.mark.req("WIDE-007")
+async def test_an_overdue_lease_of_ones_own_former_life_has_the_budget_read_anew(world: World, one: Replica) -> None:
+    other = Replica(world, "other")
+    await other.open()
+    await leased(other)
+    world.books.write("req_1", "b", 10, 10)
+    holds = f"ph:{{{world.root}}}:h:b".encode()
+    await world.lines[0].ask(holds, "HSET", holds, lease_of("one", "b"), "100:1")
+    assert await one.shared.judge(world.root, "b") == 1
+    assert await world.committed() == 110
+    assert await one.shared.judge(world.root, "b", "one") == 1
+    assert await world.committed() is None
     await other.close()

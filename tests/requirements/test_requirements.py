@@ -10,7 +10,7 @@ import pytest
 
 _TABLES = sorted(Path(__file__).parent.glob("*.toml"))
 _TESTS = Path(__file__).parent.parent
-PLACES = ("accounts", "api", "dialect", "e2e", "gateway", "limits", "storage")
+PLACES = ("accounts", "api", "chaos", "dialect", "e2e", "gateway", "limits", "storage")
 
 
 def _rows() -> list[dict[str, Any]]:

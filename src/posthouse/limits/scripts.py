@@ -275,3 +275,17 @@ end
 return 1
 """
 )
+
+# KEYS: epoch. ARGV: a word of its own.
+# Returns the epoch, and 1 where it begins now: the word and the moment (seconds of Redis's clock), in one step, so that
+# nothing was taken in a former epoch after it.
+MEET: Final = Script(
+    """
+local found = redis.call('GET', KEYS[1])
+if found then return {found, 0} end
+local time = redis.call('TIME')
+local epoch = ARGV[1] .. ':' .. time[1] .. '.' .. string.format('%06d', tonumber(time[2]))
+redis.call('SET', KEYS[1], epoch)
+return {epoch, 1}
+"""
+)

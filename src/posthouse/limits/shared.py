@@ -6,7 +6,6 @@ that Redis does not know. Not for several threads: the event loop's.
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -16,11 +15,11 @@ from msgspec import Struct
 from posthouse.core.caller import Limits
 from posthouse.core.errors import Unavailable
 from posthouse.limits.calendar import Calendar, Day
-from posthouse.limits.demand import LEASE, Demand, NotCovered, Purse, Truth
+from posthouse.limits.demand import Demand, NotCovered, Truth
 from posthouse.limits.model import Dimension, LimitReached, Refusal, Span, Standing, Window
+from posthouse.limits.purses import OVERDUE_MS, TOMBSTONE_MS, Purses, purse_keys
 from posthouse.limits.scripts import (
     END,
-    LOAD,
     NOT_COVERED,
     OTHER_EPOCH,
     REFUSED,
@@ -36,12 +35,8 @@ logger = logging.getLogger("posthouse.limits")
 
 PLACE_MS: Final = 2 * 60_000
 """How long a place is kept for a request that nobody renews."""
-OVERDUE_MS: Final = 2 * 60_000
-"""After how long a hold that nobody renews is judged by PostgreSQL."""
-TOMBSTONE_MS: Final = 60 * 60_000
 MAX_UNTOLD: Final = 100_000
 MAX_TOUCHED: Final = 10_000
-_LOOK_AGAIN: Final = 0.05  # seconds
 _ROUNDS: Final = 5  # how often a demand is repeated for what had to be loaded or met first
 _DIMENSIONS: Final[tuple[Dimension, ...]] = ("requests", "requests", "tokens", "images", "concurrency")
 _SPANS: Final[tuple[Span, ...]] = ("minute", "hour", "day")
@@ -50,10 +45,13 @@ _SPANS: Final[tuple[Span, ...]] = ("minute", "hour", "day")
 class Taken:
     """What was taken for one request. `amount` is held by every purse. Ended once, by `release`."""
 
-    __slots__ = ("_gate", "_images", "_tokens", "amount", "demand", "ended", "keys", "since", "standing")
+    __slots__ = ("_gate", "_images", "_tokens", "amount", "demand", "ended", "epoch", "keys", "since", "standing")
 
-    def __init__(self, gate: "SharedGate", demand: Demand, keys: "_Keys", answer: Sequence[Any]) -> None:
+    def __init__(
+        self, gate: "SharedGate", demand: Demand, keys: "_Keys", answer: Sequence[Any], epoch: bytes = b""
+    ) -> None:
         self._gate = gate
+        self.epoch = epoch
         self.demand = demand
         self.keys = keys
         self.since: int = answer[1]
@@ -112,17 +110,13 @@ class SharedGate:
         drain: float = 3.0,
     ) -> None:
         self._redis = redis
-        self._truth = truth
         self._calendar = calendar
-        self._drain = drain
         self._clock = clock
+        self.purses = Purses(redis, truth, drain, clock)
         self._ahead: float | None = None  # of Redis's clock before ours, in seconds
-        self._epochs: dict[str, bytes] = {}
-        self._loading: dict[bytes, asyncio.Task[None]] = {}
         self._open: dict[str, Taken] = {}
         self._asking: dict[str, float] = {}
         self._touched: dict[tuple[str, str], None] = {}
-        self._seen: dict[tuple[str, str], None] = {}  # the same since the start, the oldest forgotten first
         self._untold: dict[str, tuple[tuple[bytes, ...], tuple[Word, ...]]] = {}
         self.dropped = 0
 
@@ -136,29 +130,31 @@ class SharedGate:
         if self._ahead is None:
             await self._meet(demand.root)
         for _ in range(_ROUNDS):
-            epoch = self._epochs.get(demand.root) or await self._meet(demand.root)
+            epoch = self.purses.epoch(demand.root) or await self._meet(demand.root)
             keys, arguments = self._written(demand, epoch)
             answer = await self._asked(demand, keys, arguments)
             self._ahead = answer[1] / 1e6 - self._clock()
             outcome = answer[0]
             if outcome == TAKEN:
-                taken = self._open[demand.request] = Taken(self, demand, keys, answer)
-                for purse in demand.purses:
-                    if len(self._touched) < MAX_TOUCHED:
-                        self._touched[demand.root, purse.id] = self._seen[demand.root, purse.id] = None
-                if len(self._seen) > MAX_TOUCHED:
-                    del self._seen[next(iter(self._seen))]
+                taken = self._open[demand.request] = Taken(self, demand, keys, answer, epoch)
+                self._touch(demand)
                 return taken
             if outcome == REFUSED:
                 raise _refusal(demand, answer)
             if outcome == NOT_COVERED:
+                self._touch(demand)  # what takes all of it may be held by one who is gone
                 raise NotCovered(demand.purses[answer[2]], int(answer[3]))
             if outcome == OTHER_EPOCH:
-                self._epochs.pop(demand.root, None)
+                self.purses.other_epoch(demand.root)
             elif outcome == UNKNOWN_PURSE:
-                wanted = [(demand.purses[index], keys.purses[3 * index : 3 * index + 3]) for index in answer[2:]]
-                await asyncio.gather(*(self._loaded(demand.root, purse, three) for purse, three in wanted))
+                unknown = [demand.purses[index] for index in answer[2:]]
+                await asyncio.gather(*(self.purses.loaded(demand.root, purse) for purse in unknown))
         raise Unavailable("The budgets of this key cannot be checked just now.")
+
+    def _touch(self, demand: Demand) -> None:
+        for purse in demand.purses:
+            if len(self._touched) < MAX_TOUCHED:
+                self._touched[demand.root, purse.id] = None
 
     async def _asked(self, demand: Demand, keys: "_Keys", arguments: tuple[Word, ...]) -> Any:
         """What TAKE says. Who stops waiting gives back what comes for it later."""
@@ -240,48 +236,14 @@ class SharedGate:
         self._ahead = int(seconds) + int(micros) / 1e6 - self._clock()
 
     def touched(self) -> list[tuple[str, str]]:
-        """Root and name of the purses that were taken from since the last call."""
+        """Root and name of the purses that were asked for since the last call."""
         touched, self._touched = self._touched, {}
         return list(touched)
 
-    async def forget(self, subjects: set[str]) -> None:
-        """Has the purses of these keys and accounts read from PostgreSQL again, as far as we have taken from them."""
-        for root, purse in [one for one in self._seen if one[1].partition("|")[0] in subjects]:
-            await self._forget(root, _purse_keys(root, purse))
-            del self._seen[root, purse]
-
-    async def judge(self, root: str, purse: str) -> int:
-        """Ends the overdue holds of a purse as PostgreSQL says; how many there were. For holds whose replica is
-        gone."""
-        three = _purse_keys(root, purse)
-        now = self.now() * 1000
-        cursor: bytes | int = b"0"
-        overdue: list[str] = []
-        while True:
-            cursor, found = await self._redis.ask(three[1], "HSCAN", three[1], cursor, "COUNT", 1000)
-            for request, held in zip(found[::2], found[1::2], strict=True):
-                if int(held.partition(b":")[2]) < now and request.decode() not in self._open:
-                    overdue.append(request.decode())
-            if cursor in (b"0", 0):
-                break
-        leases = [request for request in overdue if request.startswith(LEASE)]
-        for lease in leases:
-            if not await self._truth.alive(lease.split(":")[1]):
-                # What was spent under it is only in PostgreSQL: the whole purse is read from there.
-                await self._forget(root, three)
-                return len(overdue)
-        requests = [request for request in overdue if not request.startswith(LEASE)]
-        ends = await self._truth.ends(requests) if requests else {}
-        for request in requests:
-            charge = ends.get(request, 0)
-            if charge is not None:
-                await self._redis.result(END, three, request, 0, 0, 0, charge, 0, 1, TOMBSTONE_MS)
-        return len(overdue)
-
-    async def _forget(self, root: str, purse: tuple[bytes, ...]) -> None:
-        """Nothing is loaded in the new epoch before all that was admitted in this one is in PostgreSQL."""
-        await self._redis.ask(purse[0], "DEL", *purse[:2])
-        await self._redis.ask(purse[0], "DEL", b"ph:{%b}:epoch" % root.encode())
+    async def judge(self, root: str, purse: str, name: str = "") -> int:
+        """Ends the overdue holds of a purse as PostgreSQL says, how many there were: holds whose replica is gone, and
+        leases of a former life of ours, `name`."""
+        return await self.purses.judge(root, purse, self.now() * 1000, self._open, name)
 
     def now(self) -> float:
         """Seconds since the epoch by Redis's clock, as far as we have heard of it; else by ours."""
@@ -318,46 +280,14 @@ class SharedGate:
                 raise LimitReached(refusal, Standing(None, None))
         purses: list[bytes] = []
         for purse in demand.purses:
-            purses += _purse_keys(demand.root, purse.id)
+            purses += purse_keys(demand.root, purse.id)
             words += [purse.limit, purse.amount, _given(purse.least), purse.keep * 1000]
         limits_of = tuple(subject.limits for subject in limited)
         return _Keys(head + b"epoch", tuple(subjects), tuple(purses), limits_of), tuple(words)
 
     async def _meet(self, root: str) -> bytes:
-        """The epoch of these keys: Redis's, or a new one where it has none."""
-        key = b"ph:{%b}:epoch" % root.encode()
         await self.meet_clock()
-        mine = b"%b:%.6f" % (secrets.token_hex(8).encode(), self.now())
-        found = await self._redis.ask(key, "SET", key, mine, "NX", "GET")
-        epoch: bytes = mine if found is None else found
-        if found is None:
-            logger.warning("Redis knows nothing of %s: what its budgets have committed is read from PostgreSQL", root)
-        self._epochs[root] = epoch
-        return epoch
-
-    async def _loaded(self, root: str, purse: Purse, keys: tuple[bytes, ...]) -> None:
-        """Once for all who wait for the same purse."""
-        task = self._loading.get(keys[0])
-        if task is None:
-            task = asyncio.get_running_loop().create_task(self._load(root, purse, keys))
-            self._loading[keys[0]] = task
-            task.add_done_callback(lambda _: self._loading.pop(keys[0], None))
-        await asyncio.shield(task)
-
-    async def _load(self, root: str, purse: Purse, keys: tuple[bytes, ...]) -> None:
-        epoch = self._epochs.get(root)
-        if epoch is None:
-            return  # the next round finds out
-        began = float(epoch.partition(b":")[2])
-        until = self._clock() + self._drain
-        while not await self._truth.drained(began):
-            if self._clock() >= until:
-                raise Unavailable("The budgets of this key are being read anew; try again in a second.")
-            await asyncio.sleep(_LOOK_AGAIN)
-        loaded = await self._truth.load(purse.id)
-        holds = [word for request, amount in loaded.holds for word in (request, amount)]
-        words = (epoch, loaded.spent, purse.keep * 1000, OVERDUE_MS, *holds)
-        await self._redis.result(LOAD, (b"ph:{%b}:epoch" % root.encode(), *keys), *words)
+        return await self.purses.meet(root)
 
 
 def standing_of(answer: Sequence[Any]) -> Standing:
@@ -373,11 +303,6 @@ def _refusal(demand: Demand, answer: Sequence[Any]) -> LimitReached:
     seconds = float("inf") if wait < 0 else wait / 1e6
     refusal = Refusal(limited[subject].kind, _DIMENSIONS[dimension], limit, wanted, seconds, _SPANS[span])
     return LimitReached(refusal, standing_of(answer))
-
-
-def _purse_keys(root: str, purse: str) -> tuple[bytes, bytes, bytes]:
-    head, name = b"ph:{%b}:" % root.encode(), purse.encode()
-    return head + b"b:" + name, head + b"h:" + name, head + b"t:" + name
 
 
 def _given(limit: int | None) -> int:

@@ -5,6 +5,10 @@ itself, and a budget goes on inside the replica's lease: an amount that was take
 replica's own. When the lease is used up, the budget is closed until Redis is back. Then what runs on is given to Redis
 as holds, and the lease ends with what was charged under it.
 
+A lease is worth something as long as Redis has not forgotten it. Who has leases therefore vouches for no moment at
+which it has not seen that their epoch goes on; nothing is read anew before everybody has vouched (purses.py). After a
+minute alone it uses them no more, so that nobody waits longer for it.
+
 Above: gateway. Below: shared.py, service.py. Not for several threads: the event loop's.
 """
 
@@ -19,9 +23,10 @@ from msgspec import Struct
 from posthouse.core.errors import Unavailable
 from posthouse.limits.demand import Demand, NotCovered, Purse, lease_of
 from posthouse.limits.model import Grant
+from posthouse.limits.purses import OVERDUE_MS
 from posthouse.limits.scripts import ADOPT
 from posthouse.limits.service import Limiter
-from posthouse.limits.shared import OVERDUE_MS, SharedGate, Taken
+from posthouse.limits.shared import SharedGate, Taken
 from posthouse.storage.redis import Redis
 from posthouse.storage.redis_wire import RedisError, RedisLost, Word
 
@@ -32,6 +37,8 @@ SHARE: Final = 100
 KEPT_FREE: Final = 10
 """No lease is taken from the last tenth of a budget."""
 MAX_LEASES: Final = 10_000
+ALONE: Final = 60.0
+"""Seconds without Redis after which leases are worth nothing more."""
 _AGAIN: Final = 60.0  # seconds after which a lease that was not to be had is asked for again
 
 
@@ -112,6 +119,9 @@ class WideGate:
         self._clock = clock
         self._leases: dict[str, _Lease] = {}
         self._asked: dict[str, float] = {}  # purses whose lease was asked for, and when
+        self._taking: set[str] = set()  # purses whose lease is being asked for
+        self._vouched = 0.0
+        self._seen_at = clock()  # when the epoch of our leases was last seen to go on
         self._tasks: set[asyncio.Task[None]] = set()
         self._adopting: dict[tuple[bytes, str], tuple[tuple[bytes, ...], tuple[Word, ...]]] = {}
         self.counts = Counts()
@@ -142,10 +152,9 @@ class WideGate:
         return self._shared.now()
 
     def returned(self) -> None:
-        """Redis is back: gives it what runs on, ends the leases that were used, and tells what it did not hear. To be
-        called in the same turn of the loop: what is sent later finds all of this done."""
-        used = {purse: lease for purse, lease in self._leases.items() if lease.used}
-        running = {alone.demand.request: alone for lease in used.values() for alone in lease.open.values()}
+        """Redis is back: gives it what runs on, ends the leases, and tells what it did not hear. To be called in the
+        same turn of the loop: what is sent later finds all of this done."""
+        running = {alone.demand.request: alone for lease in self._leases.values() for alone in lease.open.values()}
         for request, alone in running.items():
             for lease in alone.leases:
                 keys = lease.taken.keys.purses[:2]
@@ -154,10 +163,38 @@ class WideGate:
             alone.leases = []
         for hold in self._adopting:
             self._adopt(hold)
-        for purse, lease in used.items():
-            del self._leases[purse]
-            lease.taken.release(lease.settled)
+        # Those that were not used too: it may have forgotten them.
+        self._end_leases(list(self._leases))
         self._shared.tell_again()
+
+    async def vouch(self, root: str) -> float:
+        """Redis's clock (seconds since the epoch) up to which all that was admitted here is in the journal, and since
+        when nothing is admitted of which Redis knew in a former epoch only."""
+        since = self._shared.asking_since()
+        if self._leases:
+            try:
+                await self._look_at_leases(root)
+            except (RedisLost, RedisError):
+                if not self._alone_too_long():
+                    return min(since, self._vouched)
+        self._vouched = since
+        return since
+
+    def _alone_too_long(self) -> bool:
+        return self._clock() - self._seen_at >= ALONE
+
+    async def _look_at_leases(self, root: str) -> None:
+        """Ends those of a former epoch."""
+        asked_at = self._clock()
+        epoch = await self._shared.purses.current(root)
+        self._end_leases([purse for purse, lease in self._leases.items() if lease.taken.epoch != epoch])
+        self._seen_at = asked_at
+
+    def _end_leases(self, purses: list[str]) -> None:
+        for purse in purses:
+            lease = self._leases.pop(purse)
+            self._asked.pop(purse, None)
+            lease.taken.release(lease.settled)
 
     async def close(self) -> None:
         """Gives the leases back; waits until Redis has heard, for a second at most."""
@@ -173,8 +210,9 @@ class WideGate:
     def _alone(self, demand: Demand) -> Alone:
         leases: list[_Lease] = []
         amount = -1
+        worthless = self._alone_too_long()
         for purse in demand.purses:
-            lease = self._leases.get(purse.id)
+            lease = None if worthless else self._leases.get(purse.id)
             left = 0 if lease is None else lease.left
             granted = purse.amount if purse.amount <= left else left
             if lease is None or (granted < purse.amount and (purse.least is None or not 0 < purse.least <= left)):
@@ -204,11 +242,12 @@ class WideGate:
     def _ask_for_lease(self, root: str, purse: Purse) -> None:
         now = self._clock()
         asked = self._asked.get(purse.id)
-        if (asked is not None and now - asked < _AGAIN) or len(self._leases) >= MAX_LEASES:
+        if (asked is not None and now - asked < _AGAIN) or len(self._leases) >= MAX_LEASES or purse.id in self._taking:
             return
         if len(self._asked) >= MAX_LEASES:
             self._asked.clear()
         self._asked[purse.id] = now
+        self._taking.add(purse.id)
         task = asyncio.get_running_loop().create_task(self._lease(root, purse))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -216,12 +255,19 @@ class WideGate:
     async def _lease(self, root: str, purse: Purse) -> None:
         """A hundredth of the budget, unless that would take from the last tenth."""
         amount = purse.limit // SHARE
-        if amount <= 0:
-            return
         wanted = Purse(purse.id, purse.limit - purse.limit // KEPT_FREE, amount, keep=purse.keep)
         demand = Demand(root, lease_of(self._replica, purse.id), (), 0, 0, (wanted,))
         try:
+            if amount <= 0:
+                return
+            if await self._shared.purses.holds(root, purse.id, demand.request):
+                # Of a former life: what was spent under it is only in PostgreSQL.
+                await self._shared.purses.forget(root, purse.id)
             taken = await self._shared.take(demand)
-        except (NotCovered, RedisLost, Unavailable):
+        except (NotCovered, RedisLost, RedisError, Unavailable):
             return
+        finally:
+            self._taking.discard(purse.id)
+        if not self._leases:
+            self._seen_at = self._clock()
         self._leases[purse.id] = _Lease(taken)

@@ -24,11 +24,23 @@ _BEAT: Final = text(
     " ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at,"
     " applied_to = greatest(replicas.applied_to, excluded.applied_to)"
 )
+# Nobody has been heard of for half of the time: it was the database that was away, or all of them. Who lived then is
+# heard out before anybody takes it for gone.
+_HEAR_OUT: Final = text(
+    "UPDATE replicas SET seen_at = heard.now FROM"
+    " (SELECT one.name, newest.now FROM replicas AS one,"
+    " (SELECT max(seen_at) AS seen_at, CAST(extract(epoch from clock_timestamp()) * 1000 AS BIGINT) AS now"
+    " FROM replicas) AS newest"
+    " WHERE newest.seen_at < newest.now - :half AND one.seen_at > newest.seen_at - :alive"
+    " ORDER BY one.name FOR UPDATE OF one) AS heard"  # in one order: they all come back at the same time
+    " WHERE replicas.name = heard.name"
+)
 
 
 def beat(connection: Connection, name: str, applied_to: int) -> None:
-    """Says, on PostgreSQL, that this replica lives, and that all it had admitted before `applied_to` is in the
-    database."""
+    """Says, on PostgreSQL, that this replica lives, and that it vouches for all before `applied_to`: what it had
+    admitted is in the database."""
+    connection.execute(_HEAR_OUT, {"half": ALIVE_MS // 2, "alive": ALIVE_MS})
     connection.execute(_BEAT, {"name": name, "applied_to": applied_to})
 
 
@@ -43,6 +55,11 @@ def behind(connection: Connection, since: int) -> list[str]:
     """The living replicas of which not all that they had admitted before `since` is known to be in the database."""
     statement = select(replicas.c.name).where(replicas.c.seen_at > _NOW - ALIVE_MS, replicas.c.applied_to < since)
     return list(connection.execute(statement).scalars())
+
+
+def known(connection: Connection, name: str) -> bool:
+    """Whether this replica has been heard of, and has not left."""
+    return connection.execute(select(replicas.c.name).where(replicas.c.name == name)).first() is not None
 
 
 def alive(connection: Connection, name: str) -> bool:
