@@ -9,6 +9,7 @@ from posthouse.accounts.limits import COUNTS, SPEND
 from posthouse.accounts.model import NewKey
 from posthouse.core.caller import Budget, Caller, Limits
 from posthouse.core.errors import Forbidden
+from posthouse.core.requests import SCOPES
 
 _NONE: Final = Limits()
 
@@ -22,6 +23,12 @@ def narrowed(new: NewKey, by: Caller) -> NewKey:
         models = tuple(sorted(by.models)) if models is None else models
         if not by.models.issuperset(models):
             raise _wider("models")
+    scopes = new.scopes
+    if by.scopes is not None:
+        own_scopes = [scope for scope, operations in SCOPES.items() if operations <= by.scopes]
+        scopes = tuple(own_scopes) if scopes is None else scopes
+        if not set(own_scopes).issuperset(scopes):
+            raise _wider("scopes")
     model_limits = dict(new.model_limits)
     for model, subject in own.models.items():
         model_limits[model] = _limits(model_limits.get(model, _NONE), subject.limits, f"limits.models.{model}")
@@ -33,6 +40,8 @@ def narrowed(new: NewKey, by: Caller) -> NewKey:
     return replace(
         new,
         models=models,
+        scopes=scopes,
+        unpriced="refuse" if by.unpriced == "refuse" else new.unpriced,
         limits=_limits(new.limits, own.limits, "limits"),
         model_limits=model_limits,
         budgets=_budgets(new.budgets, own.budgets),

@@ -267,7 +267,9 @@ class Repeats:
     async def _scope(self, exchange: Exchange, route: Route, key: bytes) -> Scope:
         caller = exchange.caller
         assert caller is not None
-        parts = (caller.account_id.encode(), exchange.method, route.name.encode(), key)
+        # Whoever may less gets no answer from the time, or for the key, of one that may more.
+        scopes = b"" if caller.scopes is None else ",".join(sorted(caller.scopes)).encode()
+        parts = (caller.account_id.encode(), exchange.method, route.name.encode(), key, scopes)
         name = hashlib.sha256(b"\n".join(parts)).hexdigest()
         if len(exchange.body) > _HASHED_AT_ONCE:
             return Scope(name, caller.account_id, await asyncio.to_thread(fingerprint, exchange))

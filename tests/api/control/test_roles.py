@@ -260,6 +260,9 @@ def test_a_member_makes_keys_no_wider_than_its_own(cast: Cast) -> None:
         cast.company,
         role="member",
         models=["m", "shaky"],
+        scopes=["chat", "embeddings"],
+        unpriced="refuse",
+        own_credential={"accounts": ["main"]},
         limits={"rpm": 10, "request_spend": {"amount": "1", "currency": "USD"}, "models": {"m": {"rpm": 5}}},
         budget={"amount": "2", "currency": "USD", "period": "day"},
         expires_at="2999-01-01",
@@ -272,12 +275,13 @@ def test_a_member_makes_keys_no_wider_than_its_own(cast: Cast) -> None:
             return answer.json() if status == 201 else error_of(answer.json())
 
         child = made(201)
-        same = ("account", "models", "limits", "budget", "expires_at")
+        same = ("account", "models", "scopes", "unpriced", "limits", "budget", "expires_at")
         assert {name: child[name] for name in same} == {name: own[name] for name in same}
-        assert child["role"] is None
+        assert (child["role"], child["own_credential"]) == (None, None)
         cast.scene.ask(child["key"], model="m")
         for wish, param in (
             ({"models": ["m", "other"]}, "models"),
+            ({"scopes": ["chat", "images"]}, "scopes"),
             ({"limits": {"rpm": 11}}, "limits.rpm"),
             ({"limits": {"models": {"m": {"rpm": 6}}}}, "limits.models.m.rpm"),
             ({"limits": {"request_spend": {"amount": "1.01", "currency": "USD"}}}, "limits.request_spend"),
@@ -288,9 +292,12 @@ def test_a_member_makes_keys_no_wider_than_its_own(cast: Cast) -> None:
         ):
             error = made(403, **wish)
             assert (error["code"], error["param"]) == ("wider_than_own", param)
-        assert made(403, role="admin")["code"] == "field_not_allowed"
+        for field, value in (("role", "admin"), ("unpriced", "allow"), ("own_credential", {"accounts": ["main"]})):
+            error = made(403, **{field: value})
+            assert (error["code"], error["param"]) == ("field_not_allowed", field)
         assert made(403, account=cast.team)["param"] == "account"
-        narrow = made(201, models=["m"], limits={"rpm": 3, "rpd": 4}, account=cast.company)
+        narrow = made(201, models=["m"], scopes=["chat"], limits={"rpm": 3, "rpd": 4}, account=cast.company)
+        assert (narrow["scopes"], narrow["unpriced"]) == (["chat"], "refuse")
         assert (narrow["models"], narrow["limits"]["rpm"], narrow["limits"]["rpd"]) == (["m"], 3, 4)
 
 
