@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from posthouse.api.exchange import Exchange, Route
 from posthouse.api.repeats import RepeatOptions, Repeats
-from posthouse.core.errors import Unavailable
 from posthouse.core.caller import Caller
+from posthouse.core.errors import Unavailable
 from posthouse.storage.claims import ClaimBounds, ClaimStore, Found, KeptAnswer, Scope
 from posthouse.storage.database import Database
 from tests.api.doorway import Client, Doorway, doorway, until

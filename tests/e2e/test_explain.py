@@ -199,6 +199,21 @@ def test_costs_are_told_and_whom_the_caller_s_budget_kept_away(here: Here) -> No
     assert shown["limits"]["key"]["budget"]["amount"] == "5"
     assert shown["limits"]["key"]["limits"]["rpm"] == 100
     assert shown["limits"]["account"]["name"] == "default"
+    assert shown["limits"]["above"] == []
+
+
+def test_limits_of_all_accounts_above_are_told_the_nearest_first(here: Here) -> None:
+    at = None
+    for name in ("company", "team", "person"):
+        wish = {"name": name, "limits": {"rpm": 1000 + len(name)}, **({} if at is None else {"parent": at})}
+        at = here.house.admin("POST", "/accounts", wish)["id"]
+    answer = here.ask("either", here.house.new_key(account="person"))
+    shown = here.explained(answer)["limits"]
+    assert shown["account"]["name"] == "person"
+    assert [(one["name"], one["limits"]["rpm"]) for one in shown["above"]] == [("team", 1004), ("company", 1007)]
+    told = here.command(here.explained(answer)["id"])
+    assert told.index("The account person now") < told.index("The account above team now")
+    assert told.index("The account above team now") < told.index("The account above company now")
 
 
 def test_a_fallback_is_told_as_one(here: Here) -> None:

@@ -75,8 +75,9 @@ def _text(shown: dict[str, Any]) -> str:
         verdict = {True: ", as charged", False: f", but {price['charged']} was charged: prices have changed"}
         cost = "unknown" if price["cost"] is None else f"{price['cost']} {price['currency']}"
         parts.append(f"Price at the time, by the settings of now: {cost}{verdict.get(price['agrees'], '')}\n{steps}")
-    for name in ("key", "account"):
-        bounds = shown["limits"][name]
+    now = shown["limits"]
+    above = [("account above", bounds) for bounds in now["above"]]
+    for name, bounds in [("key", now["key"]), ("account", now["account"]), *above]:
         if bounds is not None:
             limits, budget = cell(bounds["limits"]), cell(bounds["budget"])
             parts.append(f"The {name} {bounds['name']} now: limits {limits}, budget {budget}")

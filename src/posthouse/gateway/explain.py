@@ -89,8 +89,8 @@ def explained_to_json(detail: RequestDetail, sources: Sources) -> dict[str, Any]
 
 
 def limits_of(detail: RequestDetail, directory: Directory, now: float) -> dict[str, Any]:
-    """Limits and budget of the key and of its account, each null where it is no more. Blocks; `now` in seconds since
-    the epoch."""
+    """Limits and budget of the key and of its account, each null where it is no more, and of the accounts above that,
+    the nearest first. Blocks; `now` in seconds since the epoch."""
     owner = detail.request or detail.hold
     assert owner is not None  # a detail has one of the two
     try:
@@ -101,7 +101,9 @@ def limits_of(detail: RequestDetail, directory: Directory, now: float) -> dict[s
         account = _bounds(account_to_json(directory.get_account(owner.account_id)))
     except NotFound:
         account = None
-    return {"key": key, "account": account}
+    path = directory.place_of(owner.account_id).path
+    above = [_bounds(account_to_json(directory.get_account(account_id))) for account_id, _ in reversed(path[:-1])]
+    return {"key": key, "account": account, "above": above}
 
 
 def deployment_of(offers: Iterable[Offer], row: RequestRow) -> Deployment | None:

@@ -72,6 +72,7 @@ DETAIL: Final = {
     **fields("ABOM", "recorded"),
     **fields("ABM", "hold entries"),
 }
+_WHOSE: Final = ("key", "account", "above")
 EXPLAINED: Final = {
     **fields("ABO", "id created_at operation model_asked status error_code ended_by deployment strategy left_out"),
     **fields("ABO", "attempts duration_ms recomputed"),
@@ -80,9 +81,8 @@ EXPLAINED: Final = {
         for name in "deployment credential place after rank weight draw score trouble outcome why".split()
     },
     **fields("AB", "candidates.expected_cost candidates.currency hold price"),
-    **{f"limits.{whose}.{path}": "ABO" for whose in ("key", "account") for path in ("id", "name")},
-    **{f"limits.{whose}.{path}": "ABO" for whose in ("key", "account") for path in limits("", "")},
-    **fields("AB", f"limits.key.limits.{SPEND} limits.account.limits.{SPEND} limits.key.budget limits.account.budget"),
+    **{f"limits.{whose}.{path}": "ABO" for whose in _WHOSE for path in ("id", "name", *limits("", ""))},
+    **{f"limits.{whose}.{path}": "AB" for whose in _WHOSE for path in (f"limits.{SPEND}", "budget")},
 }
 USAGE: Final = {
     **fields("ABOM", "group key model hour day provider deployment account requests input_tokens cached_input_tokens"),
