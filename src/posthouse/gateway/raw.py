@@ -29,10 +29,11 @@ from posthouse.gateway.admission import GatewayParts
 from posthouse.gateway.below import Sender
 from posthouse.gateway.model import Call, GatewayOptions
 from posthouse.gateway.passage import Outcome, Passage, Wanted
-from posthouse.gateway.pricing import UNNAMED, paid_in
+from posthouse.gateway.pricing import UNNAMED, by_own, paid_in
 from posthouse.gateway.scopes import check_scope
 from posthouse.gateway.subjects import passable, subjects_of
 from posthouse.limits.model import LimitReached
+from posthouse.providers.brought import Brought, can_be_brought, lent
 from posthouse.providers.model import Deployment
 from posthouse.providers.passing import Parcel, head_below
 from posthouse.providers.reply import content_type
@@ -67,7 +68,8 @@ class Asked(Struct, frozen=True):
 
 
 class RawCall(Struct, eq=False):
-    """One request of one caller, for the interface of the provider account `account`. `accepted` is the loop's time."""
+    """One request of one caller, for the interface of the provider account `account`. `accepted` is the loop's time;
+    `own` the credential that the caller brings."""
 
     caller: Caller
     id: str
@@ -76,6 +78,7 @@ class RawCall(Struct, eq=False):
     parcel: Parcel
     asked: Asked
     address: str = ""
+    own: Brought | None = None
 
 
 class RawAnswer(Struct, eq=False):
@@ -101,24 +104,29 @@ class RawDoor:
         self._default_output = options.default_output
         self._finishing: set[asyncio.Task[None]] = set()
 
-    def account(self, name: str, caller: Caller) -> None:
-        """Raises NotFound where no account of this name is open here, Forbidden where the caller may not use it."""
-        self._offer(name, caller)
+    def account(self, name: str, caller: Caller, own: Brought | None = None) -> None:
+        """Raises NotFound where no account of this name is open here, Forbidden where the caller may not use it, or not
+        by a credential of its own."""
+        self._offer(name, caller, own)
 
     async def run(self, call: RawCall) -> RawAnswer:
         """Raises PosthouseError where the provider gave no answer; then nothing is charged but what it consumed."""
         asked = call.asked
         request = ModelRequest("passthrough", "", asked.model or UNNAMED, {}, 0)
-        passage = Passage(Call(call.caller, request, call.id, call.accepted, address=call.address), self._parts.ledgers)
+        passage = Passage(
+            Call(call.caller, request, call.id, call.accepted, address=call.address, own=call.own), self._parts.ledgers
+        )
         self._telemetry.inflight += 1
         try:
-            offer = self._offer(call.account, call.caller)
+            offer = self._offer(call.account, call.caller, call.own)
             ours = self._name_of(offer, asked.model)
-            await self._parts.budgets.ready(call.caller, ours or passage.call.request.model)
+            if call.caller.apart or self._parts.ledger.doubts:
+                await self._parts.budgets.ready(call.caller, ours or passage.call.request.model)
             self._admit(passage, offer, asked, ours)
             if self._parts.shared is not None:
                 await self._parts.shared.take(passage)
-            response = await self._sender.send(passage, call.parcel, asked.endpoint)
+            sender = self._sender if call.own is None else Sender(self._parts.router.apart(), self._telemetry)
+            response = await sender.send(passage, call.parcel, asked.endpoint)
             try:
                 if response.status >= 400:
                     return await self._refused(passage, response)
@@ -146,7 +154,7 @@ class RawDoor:
 
     # Admission
 
-    def _offer(self, name: str, caller: Caller) -> Offer:
+    def _offer(self, name: str, caller: Caller, own: Brought | None) -> Offer:
         check_scope(caller, "passthrough")
         offer = next((one for one in self._catalog.offers if one.account.name == name), None)
         if offer is None or not offer.account.passthrough:
@@ -158,6 +166,17 @@ class RawDoor:
         if caller.models is not None:
             raise Forbidden(
                 "This key may use certain models only, so it may not use what is beside them.", code="model_not_allowed"
+            )
+        if own is not None and name not in own.accounts:
+            raise Forbidden(
+                f"This key may not bring a credential in the place of {name[:100]!r}'s.",
+                code="own_credential_no_account",
+            )
+        if own is not None and not can_be_brought(offer.account):
+            raise Forbidden(
+                f"The provider account {name[:100]!r} is not known by a single credential here, so yours cannot take "
+                "its place.",
+                code="own_credential_unsupported",
             )
         return offer
 
@@ -183,14 +202,19 @@ class RawDoor:
         currency = paid_in(caller)
         if price is not None and currency is not None:
             price = pricing.paid(price, currency, now)
+        own = passage.call.own
+        if own is not None:
+            account = lent(account, own)
         model = (ours or passage.call.request.model) if asked.endpoint is not None else UNNAMED
+        deployment = Deployment(
+            id=account.name, account=account, model=ours or UNNAMED, upstream_model=asked.model or UNNAMED
+        )
+        if own is not None:
+            price = by_own(price, caller, deployment)
         ledger = self._parts.ledger
         wrong = ledger.refusal(caller, model, price)
         if wrong is not None:
             raise wrong
-        deployment = Deployment(
-            id=account.name, account=account, model=ours or UNNAMED, upstream_model=asked.model or UNNAMED
-        )
         passage.trace.candidate = Candidate(
             deployment, offer.transport, {}, (0, 0), 1.0, b"x-posthouse-deployment: %b\r\n" % account.name.encode()
         )
@@ -225,7 +249,7 @@ class RawDoor:
     # The answer
 
     async def _refused(self, passage: Passage, response: UpstreamResponse) -> RawAnswer:
-        """The provider's error, in its own words, but for our credential where it repeats that."""
+        """The provider's error, in its own words, but for the credential where it repeats that."""
         candidate = passage.trace.candidate
         assert candidate is not None
         try:
@@ -238,7 +262,8 @@ class RawDoor:
         self._sender.refused(passage, response, body)
         secret = candidate.deployment.account.credential
         if secret:
-            body = body.replace(secret.encode(), b"[credential]")
+            for form in (secret, secret.replace("/", "\\/")):  # as it is, and as some write it in JSON
+                body = body.replace(form.encode(), b"[credential]")
         passage.release(Outcome(status=response.status, error="provider_refused", ended_by="upstream"))
         self._journal.flush()
         return RawAnswer(response.status, self._head(passage, response), body)
@@ -313,6 +338,8 @@ class RawDoor:
         deployment = candidate.deployment
         ours = deployment.model if deployment.model != UNNAMED else None
         price = self._parts.pricing.below(deployment.account, asked.model, ours).listed(passage.began)
+        if passage.call.own is not None:
+            price = by_own(price, passage.call.caller, deployment)
         return price if price is not None and price.covers(usage) else None
 
     async def _usage_of(self, passage: Passage, asked: Asked, beside: Beside) -> tuple[Usage, UsageSource]:
