@@ -185,7 +185,10 @@ class RawDoor:
         caller, account = passage.call.caller, offer.account
         output = self._output(asked)
         subjects = subjects_of(self._parts.house, caller, ours or asked.model or UNNAMED, passage.call.address)
-        tokens = passable(subjects, 0, asked.tokens + output)
+        # A model that the house offers too is known by how long its answers are.
+        known = ours is not None and output > 0
+        ahead = self._parts.ledgers.outputs.likely(ours or "", asked.choices, output, subjects) if known else output
+        tokens = passable(subjects, 0, asked.tokens + ahead)
         if self._parts.shared is None:
             try:
                 passage.grant = self._parts.limiter.admit_subjects(subjects, tokens)
