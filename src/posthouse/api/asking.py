@@ -58,7 +58,7 @@ class Asker:
         if wishes is not None:
             request, strict = heeded(request, wishes), strict or wishes.strict
         address = self._door.address_of(exchange)
-        return Call(exchange.caller, request, exchange.request_id, exchange.accepted, strict, address)
+        return Call(exchange.caller, request, exchange.request_id, exchange.accepted, strict, address, exchange.own)
 
     async def ask(self, exchange: Exchange, request: ModelRequest, manner: Manner = PLAIN) -> None:
         """Asks, and answers. Raises PosthouseError as long as nothing was sent."""

@@ -16,6 +16,7 @@ from msgspec import Struct
 from posthouse.api.inflow import Inflow
 from posthouse.core.caller import Caller
 from posthouse.core.errors import PosthouseError
+from posthouse.providers.brought import Brought
 
 
 def _status_line(status: int) -> bytes:
@@ -57,7 +58,7 @@ class Wire(Protocol):
 
 class Exchange:
     """`headers` has lower-case names; of a repeated header the last value stands. Times are the loop's. `refusal`
-    is why it was not admitted, or the error that its answer ended with."""
+    is why it was not admitted, or the error that its answer ended with; `own` the credential that its caller brings."""
 
     __slots__ = (
         "accepted",
@@ -73,6 +74,7 @@ class Exchange:
         "last_write",
         "method",
         "opaque",
+        "own",
         "path",
         "query",
         "raw_headers",
@@ -101,6 +103,7 @@ class Exchange:
         self.keep_alive = True
         self.chunked = True
         self.caller: Caller | None = None
+        self.own: Brought | None = None
         self.route: Route | None = None
         self.refusal: PosthouseError | None = None
         self.request_id = ""

@@ -64,7 +64,7 @@ class PassingFace:
         caller = exchange.caller
         assert caller is not None  # the route is authenticated
         name, _, rest = exchange.path.removeprefix(PREFIX).partition("/")
-        self._raw.account(name, caller)
+        self._raw.account(name, caller, exchange.own)
         rest, query = checked_rest(rest), checked_query(exchange.query)
         if exchange.headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
             raise InvalidRequest("A request's body must not be compressed here.", code="unsupported_encoding")
@@ -74,7 +74,7 @@ class PassingFace:
         try:
             asked = await _read(exchange, parcel, spool)
             address = self._door.address_of(exchange)
-            call = RawCall(caller, exchange.request_id, exchange.accepted, name, parcel, asked, address)
+            call = RawCall(caller, exchange.request_id, exchange.accepted, name, parcel, asked, address, exchange.own)
             await self._answer(exchange, await self._raw.run(call))
         finally:
             spool.close()

@@ -13,6 +13,7 @@ from email.utils import formatdate
 from typing import Final, Protocol
 from urllib.parse import parse_qs
 
+from posthouse.api.bringing import bringing
 from posthouse.api.exchange import WEBSOCKET, Exchange, Route
 from posthouse.api.heads import Heads
 from posthouse.api.house import ProtocolOptions
@@ -146,7 +147,11 @@ class FrontDoor:
             exchange.path = path.decode("ascii")
             exchange.route = route = self._route(exchange)
             if route is not None and route.authenticated:
-                exchange.caller = self._doorkeeper.authenticate(self._credential(exchange))
+                said = self._credential(exchange)
+                if ":" in said:
+                    exchange.caller, exchange.own = bringing(said, self._doorkeeper.authenticate)
+                else:
+                    exchange.caller = self._doorkeeper.authenticate(said)
         except UnicodeDecodeError:
             exchange.refusal = NotFound("The path is not ASCII.", code="unknown_url")
         except PosthouseError as error:

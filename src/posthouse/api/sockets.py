@@ -2,13 +2,15 @@
 
 Above: `app.py`. Below: the door, which admits the caller as on any other route, and `websocket.py`, which goes on with
 the connection. A client that cannot set headers, such as a page, names its key as a subprotocol: never in the address,
-which ends up in logs.
+which ends up in logs. A subprotocol holds no colon: a credential before the key is percent-encoded.
 """
 
 import logging
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
+from websockets.exceptions import InvalidHeader
 from websockets.http11 import Request
 from websockets.server import ServerProtocol as Frames
 from websockets.typing import Subprotocol
@@ -25,6 +27,7 @@ _FORMS: Final[tuple[tuple[str, Form], ...]] = (("/chat/completions", CHAT), ("/r
 _KEYS: Final = ("posthouse.key.", "openai-insecure-api-key.")
 # Chosen, where they are offered beside a key, so that the key is not repeated in the answer.
 _SPOKEN: Final = ("posthouse", "realtime")
+_ENCODED: Final = "%"
 _OPENING: Final = frozenset({b"connection", b"upgrade", b"sec-websocket-key", b"sec-websocket-version"})
 _PROTOCOL: Final = b"sec-websocket-protocol"
 # Headers of the opening alone, of a body that it does not have, or of one request.
@@ -103,7 +106,11 @@ def _handshake(frames: Frames, exchange: Exchange) -> bytes:
                 response.headers["x-request-id"] = exchange.request_id
                 frames.send_response(response)
                 return b"".join(frames.data_to_send())
-    raise HandshakeRefused(f"The websocket cannot be opened: {frames.handshake_exc}.")
+    why = frames.handshake_exc
+    if isinstance(why, InvalidHeader) and why.name.lower().encode("latin-1") == _PROTOCOL:
+        why = None  # it may repeat a key
+    told = why or "a subprotocol holds characters that none may hold; percent-encode them"
+    raise HandshakeRefused(f"The websocket cannot be opened: {told}.")
 
 
 def _offered(exchange: Exchange) -> list[str]:
@@ -113,10 +120,12 @@ def _offered(exchange: Exchange) -> list[str]:
 
 def _chosen(_frames: Frames, offered: Sequence[Subprotocol]) -> Subprotocol | None:
     """One of those that the client offers, since browsers give up where none is chosen."""
-    for names in (_SPOKEN, _KEYS):
-        for offer in offered:
-            if offer.startswith(names) if names is _KEYS else offer in names:
-                return offer
+    for offer in offered:
+        if offer in _SPOKEN:
+            return offer
+    for offer in offered:
+        if offer.startswith(_KEYS) and _ENCODED not in offer:  # a credential is not repeated, even to its owner
+            return offer
     return None
 
 
@@ -128,6 +137,6 @@ def _headers_of_requests(exchange: Exchange, offered: Sequence[str]) -> list[tup
         for offer in offered:
             for prefix in _KEYS:
                 if offer.startswith(prefix):
-                    headers.append((b"x-api-key", offer.removeprefix(prefix).encode("latin-1")))
+                    headers.append((b"x-api-key", unquote_to_bytes(offer.removeprefix(prefix).encode("latin-1"))))
                     return headers
     return headers

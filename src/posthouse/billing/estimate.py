@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from posthouse.billing.model import Price, Rates
+from posthouse.billing.model import MILLION, Price, Rates
 from posthouse.billing.prompt import count_request
 from posthouse.billing.vocabulary import Vocabularies
-from posthouse.core.money import Money, cost_nano
+from posthouse.core.money import Money
 from posthouse.core.requests import ModelRequest, Operation
 from posthouse.core.usage import Usage
 
@@ -82,8 +82,8 @@ def reserve_of(price: Price, rough: int, output: int, tier: str = "") -> Money:
 
 def _reserve_of(price: Price, rough: int, output: int) -> int:
     rates = price.rates_for(rough) if price.tiers else price.rates
-    nano = cost_nano([(rough, max(rates.input, rates.cache_write)), (output, max(rates.output, rates.reasoning))])
-    return price.per_request + nano
+    total = rough * max(rates.input, rates.cache_write) + output * max(rates.output, rates.reasoning)
+    return price.rounded(total, MILLION)
 
 
 def reserve_for(price: Price, expected: Usage, tier: str = "") -> Money:
@@ -105,7 +105,7 @@ def _reserve_for(price: Price, expected: Usage) -> int:
     units = price.units
     if units is not None:
         total += units.thousandths(expected, units.most_of_image(expected.image_kind))
-    return price.per_request + (total + 500_000_000) // 1_000_000_000
+    return price.rounded(total, MILLION * 1000)
 
 
 def _most_by_tokens(rates: Rates, expected: Usage) -> int:

@@ -101,6 +101,8 @@ def request_to_json(row: RequestRow) -> dict[str, Any]:
         "list_cost": amount(row.list_cost),
         "list_currency": row.list_currency,
         "exchange_rate": row.exchange_rate,
+        "own_credential": row.own_fee_ppm is not None,
+        "fee_percent": fee_to_json(row.own_fee_ppm),
         "attempts": row.attempts,
         "ttft_ms": row.ttft_ms,
         "duration_ms": row.duration_ms,
@@ -246,6 +248,11 @@ def rates_to_json(rates: msgspec.Struct) -> dict[str, str]:
 
 def amount(nano: int | None) -> str | None:
     return None if nano is None else format_nano(nano)
+
+
+def fee_to_json(ppm: int | None) -> str | None:
+    """Millionths as per cent: `2.5`."""
+    return None if ppm is None else f"{Decimal(ppm).scaleb(-4).normalize():f}"
 
 
 def iso(ms: int) -> str:

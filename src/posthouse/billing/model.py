@@ -9,13 +9,14 @@ from hashlib import sha256
 from typing import Final, Literal
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, UnsetType, structs
 
 from posthouse.billing.exchange import Exchange
 from posthouse.billing.units import BY_TOKENS, Measure, UnitRates, counts_units, measures_of, multiplied
 from posthouse.core.usage import Usage, UsageSource
 
 UnpricedPolicy = Literal["auto", "allow", "refuse"]
+MILLION: Final = 1_000_000
 
 # A usage class without a rate of its own is billed as the class that it is part of; `input` is the root of them all.
 # An order in which every class stands after the one it falls back to. (docs/billing.md PRICE-3)
@@ -75,7 +76,7 @@ class Price(Struct, frozen=True):
 
     `variants` are the prices of the service tiers that cost something else. `exchange` is given where a call is paid in
     another currency than this price is in: `currency` is then the one that is paid in. `id` is made of the content, but
-    for the exchange, and empty while nobody has asked for it (`identified`).
+    for exchange and fee, and empty while nobody has asked for it (`identified`).
 
     `measures` is what a call is charged by: tokens (`rates`, zero where they are none of it), units (`units`), or both,
     which add up. `source` says who says so (`configuration`, `self-hosted`, or the seed with its version), `model`
@@ -95,6 +96,20 @@ class Price(Struct, frozen=True):
     variants: Mapping[str, "Price"] = {}
     exchange: Exchange | None = None
     id: str = ""
+    fee_ppm: int | UnsetType = UNSET  # unset, and so no part of `id`, where all of it is charged
+
+    def part(self, fee_ppm: int) -> "Price":
+        """So many millionths of it, of which a call's are rounded once, half up. The `id` stays that of the whole."""
+        variants = {name: variant.part(fee_ppm) for name, variant in self.variants.items()}
+        return structs.replace(self, fee_ppm=fee_ppm, variants=variants)
+
+    def rounded(self, total: int, parts: int) -> int:
+        """Nano-units of a call whose usage comes to `total`, in so many parts of a nano-unit: rounded once, half up."""
+        if self.fee_ppm is UNSET:
+            return self.per_request + (total + parts // 2) // parts
+        total = (self.per_request * parts + total) * self.fee_ppm
+        parts *= MILLION
+        return (total + parts // 2) // parts
 
     def rates_for(self, total_input: int) -> Rates:
         """The rates of a whole request with this much input."""
@@ -131,19 +146,23 @@ class Price(Struct, frozen=True):
         )
         units = self.units
         if units is None or not counts_units(usage):
-            return self.per_request + (total + 500_000) // 1_000_000
-        total = total * 1000 + units.thousandths(usage, units.of_image(usage.image_kind))
-        return self.per_request + (total + 500_000_000) // 1_000_000_000
+            if self.fee_ppm is UNSET:
+                return self.per_request + (total + 500_000) // 1_000_000
+            return self.rounded(total, MILLION)
+        return self.rounded(total * 1000 + units.thousandths(usage, units.of_image(usage.image_kind)), MILLION * 1000)
 
     def covers(self, usage: Usage) -> bool:
         """Whether this price says what a call costs that consumed this: it does for nothing, and for what can be
-        charged by one of its measures. Where it does not, the call is Unpriced."""
+        charged by one of its measures; one of which nothing is charged does for all. Where it does not, the call is
+        Unpriced."""
         found = measures_of(usage)
-        return not found or not self.measures.isdisjoint(found)
+        return not found or self.fee_ppm == 0 or not self.measures.isdisjoint(found)
 
     @property
     def free(self) -> bool:
         """Whether no usage at all can cost anything."""
+        if self.fee_ppm == 0:
+            return True
         if self.per_request or (self.units is not None and not self.units.free):
             return False
         return not any(

@@ -14,11 +14,12 @@ from posthouse.billing.estimate import TokenCounter, reserve_of, rough_input_tok
 from posthouse.billing.ledger import Ledger
 from posthouse.core.caller import Caller, Subject
 from posthouse.core.errors import Forbidden
+from posthouse.core.money import Money
 from posthouse.core.requests import ModelRequest
 from posthouse.gateway.dropped import strictly
 from posthouse.gateway.gate import SharedTaking
 from posthouse.gateway.passage import Ledgers, Passage, Wanted
-from posthouse.gateway.pricing import Pricing, Size, asked_tier, estimates, paid_in
+from posthouse.gateway.pricing import Pricing, Size, asked_tier, by_own, estimates, paid_in
 from posthouse.gateway.subjects import HouseLimits, passable, subjects_of
 from posthouse.limits.model import LimitReached
 from posthouse.limits.service import Limiter
@@ -79,7 +80,10 @@ class Admission:
         request = call.request
         if not call.caller.may_use(request.model):
             raise forbidden(request.model)
-        plan = self._router.planner.plan(request, asyncio.get_running_loop().time(), passage.trace)
+        if call.own is None:
+            plan = self._router.planner.plan(request, asyncio.get_running_loop().time(), passage.trace)
+        else:
+            plan = self._router.planner.brought(request, call.own, passage.trace)
         passage.planned = True
         if call.strict:
             plan = self._strictly(passage, plan)
@@ -106,7 +110,20 @@ class Admission:
         if len(plan) > 1 and self._router.catalog.strategy(request.model) == "cheapest":
             costs = estimates([passage.prices[one.deployment.id] for one in plan], size)
             now = asyncio.get_running_loop().time()
-            plan = self._router.planner.cheapest_first(plan, costs, request.operation, now, passage.trace)
+            planner = (self._router if call.own is None else self._router.apart()).planner
+            plan = planner.cheapest_first(plan, costs, request.operation, now, passage.trace)
+        reserve, least = self._reserve(passage, plan, size)
+        if self._shared:
+            passage.wanted = Wanted(subjects, ahead, images, reserve, least)
+            return plan
+        passage.hold = self._ledger.hold(call.caller, call.id, request.model, reserve, least)
+        self._journal.flush_soon()
+        return plan
+
+    def _reserve(self, passage: Passage, plan: Sequence[Candidate], size: Size) -> tuple[Money | None, int | None]:
+        """The most that the dearest of the plan may cost, and with how many nano-units a caller is content that names
+        no cap."""
+        call = passage.call
         reserve = least = None
         for candidate in plan:
             price = passage.prices[candidate.deployment.id]
@@ -114,14 +131,9 @@ class Admission:
                 most = size.reserve(price)
                 if reserve is None or most.nano > reserve.nano:
                     reserve = most
-                    if request.max_output is None and expected is None and call.caller.has_budget:
-                        least = reserve_of(price, rough, min(output, _LEAST_OUTPUT), tier).nano
-        if self._shared:
-            passage.wanted = Wanted(subjects, ahead, images, reserve, least)
-            return plan
-        passage.hold = self._ledger.hold(call.caller, call.id, request.model, reserve, least)
-        self._journal.flush_soon()
-        return plan
+                    if call.request.max_output is None and size.expected is None and call.caller.has_budget:
+                        least = reserve_of(price, size.rough, min(size.output, _LEAST_OUTPUT), size.tier).nano
+        return reserve, least
 
     def _strictly(self, passage: Passage, plan: Sequence[Candidate]) -> Sequence[Candidate]:
         kept = strictly(plan, passage.call.request)
@@ -152,6 +164,8 @@ class Admission:
             price = price_of(candidate.deployment, now)
             if price is not None and currency is not None and price.currency != currency:
                 price = self._pricing.paid(price, currency, now)
+            if call.own is not None:
+                price = by_own(price, call.caller, candidate.deployment)
             prices[candidate.deployment.id] = price
             wrong = self._ledger.refusal(call.caller, call.request.model, price)
             if wrong is None:

@@ -84,6 +84,8 @@ class Sender:
         candidate = passage.trace.candidate
         assert candidate is not None
         deployment = candidate.deployment
+        if deployment.account.brought:
+            return candidate  # the caller's, and no other
         name = deployment.account.name
         served = () if endpoint is None else self._router.catalog.candidates(f"{name}/{deployment.model}")
         chosen = self._router.planner.below(name, served, endpoint or _PASSES, now)

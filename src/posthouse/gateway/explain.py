@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from posthouse.accounts.forms import account_to_json, key_to_json
 from posthouse.accounts.service import Directory
-from posthouse.billing.forms import amount, hold_to_json, iso, price_to_json
+from posthouse.billing.forms import amount, fee_to_json, hold_to_json, iso, price_to_json
 from posthouse.billing.prices import PriceBook
 from posthouse.billing.store import RequestDetail
 from posthouse.core.errors import NotFound
@@ -36,6 +36,9 @@ _PASSED_OVER: Final[dict[PassedOver, str]] = {
     "model_unpriced": "no price is known for it, and this caller may not use what has none",
     "currency_mismatch": "its price is in another currency than the caller's budget",
     "unsupported_parameter": "it cannot be told all of the request, and the request is strict",
+    "own_not_allowed": "the caller brought a credential, which may not stand for its account's",
+    "own_unsupported": "the caller brought a credential, and its account is not known by a single one",
+    "own_elsewhere": "the caller brought a credential, which was meant for the provider of another deployment",
 }
 _SUFFERED: Final[dict[TroubleState, str]] = {
     "failing": "it had failed lately ({kind})",
@@ -76,6 +79,7 @@ def explained_to_json(detail: RequestDetail, sources: Sources) -> dict[str, Any]
         "error_code": row.error_code,
         "ended_by": row.ended_by,
         "deployment": row.deployment,
+        "own_credential": row.own_fee_ppm is not None,
         "strategy": told.strategy,
         "candidates": _candidates(told, row, failed),
         "left_out": told.left_out,
@@ -252,7 +256,8 @@ def _price(row: RequestRow, sources: Sources) -> dict[str, Any] | None:
     price = line.listed(moment)
     told = {name: getattr(row, name, None) for name in Usage.__struct_fields__}
     usage = Usage(**{name: value for name, value in told.items() if value is not None}, tier=row.service_tier or "")
-    cost = None if price is None or row.cost is None else price.cost(usage)
+    charged_by = price if price is None or row.own_fee_ppm is None else price.part(row.own_fee_ppm)
+    cost = None if charged_by is None or row.cost is None else charged_by.cost(usage)
     charged = row.cost if row.list_cost is None else row.list_cost
     return {
         "price": None if price is None else price_to_json(price),
@@ -265,6 +270,7 @@ def _price(row: RequestRow, sources: Sources) -> dict[str, Any] | None:
         "list_cost": amount(row.list_cost),
         "list_currency": row.list_currency,
         "exchange_rate": row.exchange_rate,
+        "fee_percent": fee_to_json(row.own_fee_ppm),
         "agrees": None if cost is None else cost == charged,
     }
 

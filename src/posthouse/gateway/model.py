@@ -7,13 +7,14 @@ from msgspec import Struct
 from posthouse.core.caller import Caller
 from posthouse.core.requests import ModelRequest
 from posthouse.dialects.streams import AnswerStream
+from posthouse.providers.brought import Brought
 
 
 class Call(Struct, eq=False):
     """One request of one caller. `id` is the request's id; `accepted` the loop's time when its first byte came.
 
     `strict`: a request of which something cannot be said to the provider is refused, rather than said without it.
-    `address`: of the client, empty where no limit wants to know it.
+    `address`: of the client, empty where no limit wants to know it. `own`: the credential that its caller brings.
     """
 
     caller: Caller
@@ -22,6 +23,7 @@ class Call(Struct, eq=False):
     accepted: float
     strict: bool = False
     address: str = ""
+    own: Brought | None = None
 
 
 class Answer(Struct, eq=False):

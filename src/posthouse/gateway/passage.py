@@ -240,6 +240,7 @@ class Passage:
             usage.sessions,
             usage.tier or None,
             *self._billing_of(usage),
+            None if call.own is None or caller.own is None else caller.own.fee_ppm,
         )
         ledgers = self._ledgers
         ledgers.journal.append(REQUEST, row)

@@ -8,8 +8,9 @@ from msgspec import Raw, Struct
 
 from posthouse.billing.estimate import reserve_for, reserve_of
 from posthouse.billing.exchange import ExchangeBook
-from posthouse.billing.model import Price
+from posthouse.billing.model import Price, rates_of
 from posthouse.billing.prices import PriceBook, PriceKey, PriceLine
+from posthouse.billing.units import BY_ANYTHING
 from posthouse.core.caller import Caller
 from posthouse.core.money import Money
 from posthouse.core.usage import Usage
@@ -21,6 +22,8 @@ TIER_MEMBERS: Final = ("service_tier", "serviceTier", "speed")
 _WORD: Final = re.compile(rb"[a-z][a-z0-9_-]{0,31}\Z")
 # What vendors call the tier that has the price of their list.
 _USUAL: Final = frozenset({b"default", b"standard", b"standard_only", b"service_tier_unspecified", b"null"})
+OWN: Final = "own-credential"  # the source of a price of which nothing is charged
+_NOTHING: Final = rates_of({"input": 0})
 UNNAMED: Final = "passthrough"  # what a call is priced and recorded as that names no model
 
 
@@ -77,6 +80,18 @@ def paid_in(caller: Caller) -> str | None:
         if subject.budgets:
             return subject.budgets[0].currency
     return None
+
+
+def by_own(price: Price | None, caller: Caller, deployment: Deployment) -> Price | None:
+    """What a caller is charged that brings a credential: a part of the price (`core.caller.OwnCredential`), and zero
+    where that is none of it, known or not."""
+    assert caller.own is not None  # the door has looked
+    if price is not None:
+        return price.part(caller.own.fee_ppm)
+    if caller.own.fee_ppm:
+        return None
+    currency = paid_in(caller) or deployment.account.row.currency
+    return Price(currency, OWN, deployment.model, rates=_NOTHING, measures=BY_ANYTHING)
 
 
 class Pricing:

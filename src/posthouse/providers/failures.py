@@ -131,6 +131,21 @@ _OURS: Final[Mapping[FailureKind, tuple[str, str]]] = {
     "auth": ("The provider refused this gateway's credential.", "upstream_auth_failed"),
     "quota": ("This gateway's account at the provider has no quota left.", "upstream_quota_exhausted"),
 }
+# The same where the credential was the caller's own: message, code, status, type.
+_THEIRS: Final[Mapping[FailureKind, tuple[str, str, int, str]]] = {
+    "auth": (
+        "The provider refused the credential that you brought.",
+        "provider_credential_refused",
+        401,
+        "authentication_error",
+    ),
+    "quota": (
+        "Your own account at the provider has no quota left.",
+        "provider_quota_exhausted",
+        429,
+        "insufficient_quota",
+    ),
+}
 # What servers say that have nothing to say. As the whole message it would read as if it were about our own address.
 _PHRASES: Final[Mapping[int, str]] = {status.value: status.phrase.lower() for status in HTTPStatus}
 
@@ -172,6 +187,21 @@ def failure_said(row: Provider, said: Said, secret: str | None = None) -> Upstre
     """What an error inside an answer that had begun as a success means. Never raises."""
     failure = _failure(row, 200, said, secret)
     failure.upstream_status = 200
+    return failure
+
+
+def told_to_its_owner(failure: UpstreamFailure) -> UpstreamFailure:
+    """The same failure, where the credential was the caller's own: what the provider says of that is the caller's to
+    know, with the status in which it was said."""
+    kind = failure.kind
+    if kind in _THEIRS:
+        words, failure.code, failure.status, failure.type = _THEIRS[kind]
+        failure.message = words + failure.message.removeprefix(_OURS[kind][0])
+        failure.args = (failure.message,)
+        if kind == "auth" and failure.upstream_status == 403:
+            failure.status, failure.type = 403, "permission_error"
+    elif kind == "not_found":
+        failure.status, failure.type = 404, "not_found_error"
     return failure
 
 

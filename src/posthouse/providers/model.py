@@ -170,7 +170,7 @@ class ProviderAccount(Struct, frozen=True, kw_only=True, eq=False):
     `credential` may be None where `row.auth` is `none`. `headers` are the operator's own, sent with every request.
     `api_version` matters only to rows whose `locate` reads it. `proxy` is a URL. `wires` is the operator's word on what
     is spoken at this address, None: see `Provider.sites`. `passthrough`: all of the vendor's interface is open to the
-    callers of the house.
+    callers of the house. `brought`: the credential is not the operator's but a caller's own (`brought.py`).
     """
 
     name: str
@@ -184,6 +184,7 @@ class ProviderAccount(Struct, frozen=True, kw_only=True, eq=False):
     api_version: str | None = None
     wires: tuple[Operation, ...] | None = None
     passthrough: bool = False
+    brought: bool = False
 
     def __repr__(self) -> str:
         # The generated one would print the credential into whatever log meets it.

@@ -156,6 +156,7 @@ def request_below(account: ProviderAccount, parcel: Parcel, deadline: float) -> 
         proxy=account.proxy,
         deadline=deadline,
         stream=stream,
+        private=account.brought,
     )
 
 

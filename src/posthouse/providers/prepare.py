@@ -206,6 +206,7 @@ def request_for(prepared: Prepared, request: ModelRequest, deadline: float) -> U
         timeouts=account.timeouts,
         proxy=account.proxy,
         deadline=deadline,
+        private=account.brought,
     )
 
 
@@ -222,6 +223,7 @@ def _upload_for(prepared: Prepared, request: ModelRequest, upload: Upload, deadl
         proxy=account.proxy,
         deadline=deadline,
         stream=BodyStream(upload.pieces(model), upload.length(model)),
+        private=account.brought,
     )
 
 

@@ -15,7 +15,7 @@ from posthouse.dialects.codec import Whole
 from posthouse.dialects.openai_chat_whole import WholeReply
 from posthouse.dialects.openai_errors import StreamError
 from posthouse.dialects.streams import AnswerStream
-from posthouse.providers.failures import failure_of, failure_said
+from posthouse.providers.failures import failure_of, failure_said, told_to_its_owner
 from posthouse.providers.model import ProviderAccount
 from posthouse.upstream.model import UpstreamResponse
 
@@ -69,12 +69,14 @@ async def opening_of(stream: AnswerStream, response: UpstreamResponse, account: 
 
 def failure_in_stream(account: ProviderAccount, error: StreamError) -> UpstreamFailure:
     """What an error event in a stream means."""
-    return failure_said(account.row, error, account.credential)
+    failure = failure_said(account.row, error, account.credential)
+    return told_to_its_owner(failure) if account.brought else failure
 
 
 def failure_in(account: ProviderAccount, response: UpstreamResponse, body: bytes) -> UpstreamFailure:
     """What an answer means that is no success, or a success with an error inside."""
-    return failure_of(account.row, response.status, response.headers, body, account.credential)
+    failure = failure_of(account.row, response.status, response.headers, body, account.credential)
+    return told_to_its_owner(failure) if account.brought else failure
 
 
 def is_event_stream(response: UpstreamResponse) -> bool:

@@ -21,7 +21,16 @@ MOST: Final = 16  # candidates of one record; the rest are counted
 
 TroubleState = Literal["failing", "cooling", "waiting", "probing"]
 # Why a candidate was not in the plan at all.
-PassedOver = Literal["lacks_operation", "limited", "model_unpriced", "currency_mismatch", "unsupported_parameter"]
+PassedOver = Literal[
+    "lacks_operation",
+    "limited",
+    "model_unpriced",
+    "currency_mismatch",
+    "unsupported_parameter",
+    "own_not_allowed",
+    "own_unsupported",
+    "own_elsewhere",
+]
 
 
 class Suffers(Struct, frozen=True, array_like=True, gc=False):

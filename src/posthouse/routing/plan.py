@@ -14,9 +14,11 @@ from msgspec.structs import replace
 from posthouse.core.errors import FailureKind, NotFound, UpstreamFailure
 from posthouse.core.money import Money
 from posthouse.core.requests import ModelRequest, Operation
+from posthouse.providers.brought import Brought
 from posthouse.routing.catalog import Catalog
 from posthouse.routing.decision import Decision
 from posthouse.routing.health import Health
+from posthouse.routing.lending import lending_of, nobody
 from posthouse.routing.model import Candidate, Trace
 from posthouse.routing.pace import Paces
 
@@ -84,6 +86,33 @@ class Planner:
                 code="rate_limit_exceeded",
                 retry_after=wait,
             )
+        return plan
+
+    def brought(self, request: ModelRequest, own: Brought, trace: Trace) -> list[Candidate]:
+        """The plan of a request whose caller brings a credential: every candidate has that in the place of its
+        account's. Nothing that was learnt with those (health, pace) has a say in it.
+
+        Raises NotFound, and Forbidden where none of them may have it.
+        """
+        model, operation = request.model, request.operation
+        found = self._catalog.candidates(model)
+        if not found:
+            raise self._catalog.unknown(model)
+        decision = trace.decision = Decision(self._catalog.strategy(model))
+        lending = lending_of(found, operation, own)
+        figures: dict[str, float] = {}
+        by_rank = self._catalog.strategy(model) != "weighted"
+        ordered = self._drawn([one for one in lending.own if one.after is None], figures, by_rank=by_rank)
+        fallbacks = self._drawn([one for one in lending.own if one.after is not None], {}, by_rank=True)
+        plan = ordered + fallbacks
+        for candidate in plan:
+            decision.note(candidate, figures.get(candidate.deployment.id), None)
+        for candidate, why in lending.passed_over:
+            decision.note(candidate, None, None)
+            decision.pass_over([candidate], why)
+        if not ordered:
+            decision.pass_over(fallbacks, "own_not_allowed")
+            raise nobody(model, operation, [why for one, why in lending.passed_over if one.after is None])
         return plan
 
     def cheapest_first(

@@ -14,7 +14,7 @@ from posthouse.providers.call import call
 from posthouse.providers.reply import Reply
 from posthouse.routing.catalog import Catalog
 from posthouse.routing.decision import Decision
-from posthouse.routing.health import OF_DEPLOYMENT, Health
+from posthouse.routing.health import OF_CREDENTIAL, OF_DEPLOYMENT, Health
 from posthouse.routing.model import AttemptRecord, Candidate, RoutingOptions, Trace
 from posthouse.routing.pace import CountedResponse, Paces, Visit
 from posthouse.routing.plan import Figures, Planner
@@ -38,6 +38,11 @@ class Router:
     def use(self, options: RoutingOptions) -> None:
         """Other options, from the next attempt on."""
         self.options = self.health.options = options
+
+    def apart(self) -> "Router":
+        """A router for one request that is asked by its caller's own credential: what others have met does not hold for
+        that, and what it meets is nothing to them."""
+        return Router(self.catalog, self.options, self._telemetry, self._random)
 
     def forget(self, known: frozenset[str]) -> None:
         """Drops whatever is kept of deployments that are no more."""
@@ -162,7 +167,9 @@ class Router:
         # Of a body that comes no faster than its client sends it, that may have been too slow for the provider.
         if upload is None or upload.repeatable or upload.sent:
             self.health.failed(candidate, request.operation, failure, began, now)
-        self._telemetry.attempt(candidate.deployment.account.name, failure.kind)
+        account = candidate.deployment.account
+        refused = account.brought and failure.kind in OF_CREDENTIAL  # the caller's own: nothing ails the account
+        self._telemetry.attempt(account.name, "refused" if refused else failure.kind)
         trace.failed.append(
             AttemptRecord(
                 deployment=candidate.deployment.id,

@@ -63,7 +63,8 @@ class EndRow(Struct, array_like=True, frozen=True, gc=False):
 
 
 class RequestRow(Struct, array_like=True, frozen=True, gc=False):
-    """The record of one request, in the order of `tables.requests`. Durations are in milliseconds.
+    """The record of one request, in the order of `tables.requests`. Durations are in milliseconds. `own_fee_ppm`: its
+    caller brought a credential, and was to be charged so many millionths of the price; None: it did not.
 
     What a newer version adds stands at the end with a default: lines of an older one, which an upgrade finds in the
     journal, have nothing there.
@@ -118,6 +119,7 @@ class RequestRow(Struct, array_like=True, frozen=True, gc=False):
     list_cost: int | None = None
     list_currency: str | None = None
     exchange_rate: str | None = None
+    own_fee_ppm: int | None = None
 
 
 class PriceRow(Struct, array_like=True, frozen=True, gc=False):

@@ -220,6 +220,7 @@ requests = Table(
     Column("list_cost", BigInteger),
     Column("list_currency", Text),
     Column("exchange_rate", Text),
+    Column("own_fee_ppm", BigInteger),  # its caller brought a credential, and this much of the price was to be charged
     Index("ix_requests_account_id", "account_id", "id"),
     Index("ix_requests_key_id", "key_id", "id"),
     Index("ix_requests_model_asked", "model_asked", "id"),
@@ -231,9 +232,11 @@ requests = Table(
 # not a condition of the index, since PostgreSQL keeps statistics of expressions: it must know that there are few.
 OTHER_NAME: Final = "CASE WHEN model <> model_asked THEN model END"
 RARE_STATUS: Final = "status <> 200"
+OWN_CREDENTIAL: Final = "own_fee_ppm IS NOT NULL"
 for _sql in (
     f"CREATE INDEX ix_requests_model ON requests (({OTHER_NAME}), id)",
     f"CREATE INDEX ix_requests_status ON requests (status, id) WHERE {RARE_STATUS}",
+    f"CREATE INDEX ix_requests_own ON requests (created_at) WHERE {OWN_CREDENTIAL}",
 ):
     event.listen(requests, "after_create", DDL(_sql))  # type: ignore[no-untyped-call]
 

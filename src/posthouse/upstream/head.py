@@ -38,32 +38,31 @@ class HeadWriter:
     def write(self, request: UpstreamRequest) -> bytes:
         """The head, empty line included. Raises UpstreamFailure where a field could smuggle in a line of its own, as a
         credential that was pasted with its line feed would."""
+        lead = self._lead
         if (
             request.headers is not self._headers
             or request.target is not self._target
             or request.method is not self._method
         ):
-            self._prepare(request)
+            lead = self._written(request)
+            if not request.private:
+                self._lead = lead
+                self._method, self._target, self._headers = request.method, request.target, request.headers
         if request.stream is not None:
             length = request.stream.length
-            return (
-                self._lead.removesuffix(_LENGTH) + _CHUNKED
-                if length is None
-                else b"%b%d\r\n\r\n" % (self._lead, length)
-            )
+            return lead.removesuffix(_LENGTH) + _CHUNKED if length is None else b"%b%d\r\n\r\n" % (lead, length)
         if request.body or request.method == b"POST":
-            return b"%b%d\r\n\r\n" % (self._lead, len(request.body))
-        return self._lead.removesuffix(_LENGTH) + b"\r\n"
+            return b"%b%d\r\n\r\n" % (lead, len(request.body))
+        return lead.removesuffix(_LENGTH) + b"\r\n"
 
-    def _prepare(self, request: UpstreamRequest) -> None:
+    def _written(self, request: UpstreamRequest) -> bytes:
         method, target, headers = request.method, request.target, request.headers
         if not (_METHOD.fullmatch(method) and _TARGET.fullmatch(target) and _HEADERS.fullmatch(headers)):
             raise UpstreamFailure("server", "The request to the provider holds characters that HTTP does not allow.")
-        self._lead = b"%b %b HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity\r\n%b%b" % (
+        return b"%b %b HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity\r\n%b%b" % (
             method,
             target,
             self._host,
             headers,
             _LENGTH,
         )
-        self._method, self._target, self._headers = method, target, headers

@@ -51,6 +51,8 @@ class UpstreamRequest(Struct):
     content-length, connection and accept-encoding, which the client adds. `proxy` is a URL (`http://` or `socks5://`).
     `deadline` is the time of the event loop at which everything must be over; what a stream took is added to it.
 
+    `private`: the headers are of this request alone, so that nothing of them is kept when it has been sent.
+
     With a `stream`, `body` is empty. What its pieces raise, send() raises, or whoever reads the answer by then. The
     time for the first byte runs from the end of the body; the provider may be silent, and not read, for `idle`.
     """
@@ -65,6 +67,11 @@ class UpstreamRequest(Struct):
     proxy: str | None
     deadline: float
     stream: BodyStream | None = None
+    private: bool = False
+
+    def __repr__(self) -> str:
+        # The generated one would print the credential in `headers` into whatever log meets it.
+        return f"UpstreamRequest({self.pool!r}, {self.method!r})"
 
 
 class UpstreamResponse(Protocol):

@@ -64,7 +64,8 @@ ACCOUNT: Final = {
 REQUEST: Final = {
     **fields("ABOM", "id created_at operation key account model_asked model provider deployment stream status"),
     **fields("ABOM", "error_code ended_by usage usage_source priced service_tier attempts ttft_ms duration_ms"),
-    **fields("ABM", "cost currency price_id list_cost list_currency exchange_rate"),
+    **fields("ABOM", "own_credential"),
+    **fields("ABM", "cost currency price_id list_cost list_currency exchange_rate fee_percent"),
 }
 DETAIL: Final = {
     **REQUEST,
@@ -75,7 +76,7 @@ DETAIL: Final = {
 _WHOSE: Final = ("key", "account", "above")
 EXPLAINED: Final = {
     **fields("ABO", "id created_at operation model_asked status error_code ended_by deployment strategy left_out"),
-    **fields("ABO", "attempts duration_ms recomputed"),
+    **fields("ABO", "own_credential attempts duration_ms recomputed"),
     **{
         f"candidates.{name}": "ABO"
         for name in "deployment credential place after rank weight draw score trouble outcome why".split()
@@ -119,6 +120,17 @@ _ROUTES: Final[Mapping[str, Permit]] = {
     "GET /accounts/{account}/statements/{month}": Permit("ABM", WHOLE),
     "GET /accounts/{account}/corrections": Permit("ABM", WHOLE),
     "POST /accounts/{account}/corrections": Permit("AB", WHOLE, WHOLE),
+    "GET /accounts/{account}/balance": Permit("ABM", WHOLE),
+    "GET /accounts/{account}/credits": Permit("ABM", WHOLE),
+    "POST /accounts/{account}/credits": Permit("AB", WHOLE, WHOLE),
+    "POST /redeem": Permit("ABM", WHOLE, {**fields("ABM", "code"), **fields("AB", "account")}),
+    "POST /codes": Permit("AB", WHOLE, WHOLE),
+    "GET /codes": Permit("AB", WHOLE),
+    "GET /codes/batches": Permit("AB", WHOLE),
+    "DELETE /codes/batches/{batch}": Permit("AB", WHOLE),
+    "POST /invitations": Permit("A", WHOLE, WHOLE),
+    "GET /invitations": Permit("AB", WHOLE),
+    "DELETE /invitations/{invitation}": Permit("A", WHOLE),
     "GET /requests": Permit("ABOM", listed(REQUEST)),
     "GET /requests/{request_id}": Permit("ABOM", DETAIL),
     "GET /requests/{request_id}/explain": Permit("ABO", EXPLAINED),
