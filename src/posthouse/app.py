@@ -36,6 +36,7 @@ from posthouse.api.repeats import Repeats, make_repeats
 from posthouse.api.server import FrontDoor, keep_time
 from posthouse.api.services import Services
 from posthouse.api.sockets import Sockets
+from posthouse.api.topups import open_till
 from posthouse.billing.corrections import CorrectionDesk
 from posthouse.billing.desk import Kept, PriceDesk
 from posthouse.billing.estimate import TokenCounter
@@ -120,6 +121,7 @@ class Posthouse:
         self.door = FrontDoor(
             protocol_options(settings.server), self.directory, self, self.ids, settings.server.cors_origins
         )
+        self.till = open_till(self.door, self.database, self.directory, settings)
         self.catalog: Catalog | None = None
         self.gateway: Gateway | None = None
         self.raw: RawDoor | None = None
@@ -248,6 +250,7 @@ class Posthouse:
                         self.desk,
                         self.corrections,
                         self.ledger,
+                        self.till,
                     )
                 )
             return control

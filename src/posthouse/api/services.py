@@ -7,6 +7,7 @@ from posthouse.billing.corrections import CorrectionDesk
 from posthouse.billing.desk import PriceDesk
 from posthouse.billing.ledger import Ledger
 from posthouse.billing.prices import PriceBook
+from posthouse.billing.till import Till
 from posthouse.gateway.configuration import Configuration
 from posthouse.gateway.pricing import Pricing
 from posthouse.providers.registry import Registry
@@ -16,7 +17,7 @@ from posthouse.storage.journal import Journal
 
 
 class Services(Struct, frozen=True, eq=False):
-    """All of one running house. Calls on `database`, verbs of `directory`, `desk` and `corrections`, and
+    """All of one running house. Calls on `database`, verbs of `directory`, `desk`, `corrections` and `till`, and
     `journal.wait_applied` block: use threads. `ledger` belongs to the loop."""
 
     configuration: Configuration
@@ -30,3 +31,4 @@ class Services(Struct, frozen=True, eq=False):
     desk: PriceDesk
     corrections: CorrectionDesk
     ledger: Ledger
+    till: Till

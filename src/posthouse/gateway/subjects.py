@@ -56,7 +56,7 @@ def subjects_of(house: HouseLimits, caller: Caller, model: str, address: str) ->
     if model in house.models:
         found.append(house.models[model])
     if house.address is not None and address:
-        network = _network_of(address)
+        network = network_of(address)
         found.append(Subject(f"address:{network}", "address", network, house.address))
     return found
 
@@ -75,7 +75,7 @@ def passable(subjects: Sequence[Subject], rough: int, output: int) -> int:
 
 
 @lru_cache(4096)
-def _network_of(address: str) -> str:
+def network_of(address: str) -> str:
     """One who has an IPv6 address has 2**64 of them, so they count as one."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])

@@ -38,6 +38,7 @@ def services(scene: Scene) -> Services:
         house.desk,
         house.corrections,
         house.ledger,
+        house.till,
     )
 
 

@@ -9,10 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from posthouse import __version__
-from posthouse.api.control import books, catalog, configuration, keys, prices, records
+from posthouse.api.control import books, catalog, configuration, keys, prices, records, topups
 from posthouse.api.control.door import Sieve, admitted
 from posthouse.api.control.parameters import PREFIX, only_known_query
 from posthouse.api.control.schemas import refusals
+from posthouse.api.guesses import Guesses
 from posthouse.api.server import InternalError
 from posthouse.api.services import Services
 from posthouse.core.errors import InvalidRequest, MethodNotAllowed, NotFound, PosthouseError
@@ -24,6 +25,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     keys.router,
     records.router,
     books.router,
+    topups.router,
     catalog.router,
     prices.router,
     configuration.router,
@@ -43,6 +45,7 @@ def create(services: Services) -> FastAPI:
         responses=refusals(400, 401, 403, 404, 503),
     )
     application.state.services = services
+    application.state.guesses = Guesses(topups.WRONG)
     application.add_middleware(Sieve)
     for router in ROUTERS:
         application.include_router(router)

@@ -80,4 +80,4 @@ def get_statement(
         name = f"statement-{account_id}-{chosen.name}.csv"
         disposition = {"content-disposition": f'attachment; filename="{name}"'}
         return Response(statement_to_csv(found), 200, disposition, media_type=_CSV)
-    return JSONResponse(statement_to_json(found))
+    return JSONResponse(statement_to_json(found, services.till.points))

@@ -6,6 +6,9 @@ from typing import Any, Final
 from posthouse.accounts.limits import COUNTS
 from posthouse.accounts.model import ACCOUNT_KINDS, ROLES
 from posthouse.accounts.rights import MAX_PROVIDERS, OWN, UNPRICED
+from posthouse.billing.codes import MAX_COUNT as MAX_CODES
+from posthouse.billing.invitations import MAX_COUNT as MAX_INVITATIONS
+from posthouse.billing.invitations import MAX_USES
 from posthouse.core.requests import SCOPES
 from posthouse.settings import PriceSettings
 
@@ -180,6 +183,50 @@ NEW_CORRECTION: Final = _object(
         "idempotency_key": {"type": "string", "minLength": 1, "maxLength": 255},
     },
     *("amount", "currency", "reason", "author", "idempotency_key"),
+)
+_MONEY: Final[Schema] = {
+    "amount": {"type": ["string", "null"], "examples": ["5.00"], "description": "A decimal string; with `currency`."},
+    "currency": {"type": ["string", "null"], "pattern": "^[A-Z]{3}$"},
+    "points": {"type": ["integer", "string", "null"], "description": "In place of both, where points are set up."},
+}
+_TEXT: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": 1000}
+_BONUS: Final[Schema] = {"type": ["object", "null"], "properties": _MONEY, "additionalProperties": False}
+NEW_CREDIT: Final = _object(
+    {**_MONEY, "reason": _TEXT, "author": _NAME, "idempotency_key": {**_TEXT, "maxLength": 255}},
+    *("reason", "author", "idempotency_key"),
+)
+NEW_BATCH: Final = _object(
+    {
+        "name": _NAME,
+        "count": {"type": "integer", "minimum": 1, "maximum": MAX_CODES},
+        **_MONEY,
+        "expires_at": _EXPIRES_AT,
+        "author": {"type": ["string", "null"], "description": "The key that asks, without one."},
+    },
+    *("name", "count"),
+)
+REDEEM: Final = _object(
+    {
+        "code": {"type": "string", "maxLength": 100},
+        "account": {"type": ["string", "null"], "description": "Id or name; that of the key without it."},
+    },
+    "code",
+)
+NEW_INVITATION: Final = _object(
+    {
+        "name": _NAME,
+        "parent": {"type": "string", "description": "Id or name of the account that the new ones are under."},
+        "account": {"type": ["object", "null"], "description": "What they are like: a new account without its name."},
+        "key": {"type": ["object", "null"], "description": "What their first key is like: a new key without its name."},
+        "bonus": _BONUS,
+        "inviter": {"type": ["string", "null"], "description": "Id or name of an account."},
+        "inviter_bonus": _BONUS,
+        "max_uses": {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_USES, "default": 1},
+        "count": {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_INVITATIONS, "default": 1},
+        "expires_at": _EXPIRES_AT,
+        "author": {"type": ["string", "null"], "description": "The key that asks, without one."},
+    },
+    *("name", "parent"),
 )
 SEED: Final[Schema] = {
     "type": "object",
