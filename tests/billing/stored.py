@@ -25,6 +25,8 @@ _WRITTEN = (
     tables.spend,
     tables.usage_hours,
     tables.usage_days,
+    tables.usage_sums,
+    tables.usage_changed,
     tables.corrections,
     tables.credits,
     tables.code_batches,

@@ -20,7 +20,7 @@ from posthouse.billing.balances import DAY_MS, day_of
 from posthouse.billing.store import FIRST_PAGE, Page, cut
 from posthouse.core.errors import PosthouseError
 from posthouse.core.ids import IdMaker
-from posthouse.storage import revisions
+from posthouse.storage import revisions, sums
 from posthouse.storage.database import Database
 from posthouse.storage.rollups import CORRECTION, HOUR_MS
 from posthouse.storage.tables import ROLLED_BY, corrections, entries, spend, usage_days, usage_hours
@@ -145,6 +145,7 @@ def _write(connection: Connection, made: Correction) -> None:
         connection.execute(_adding(spend, ("subject_id", "day", "currency", "model"), "amount"), values)
     given = {"key_id": made.key_id or "", "account_id": made.account_id, "currency": made.currency, "usage_source": ""}
     by: Mapping[str, Any] = {name: given.get(name, CORRECTION) for name in ROLLED_BY} | {"cost": made.amount}
+    connection.execute(text(sums.noted(":day")), {"day": made.created_at // DAY_MS})
     for table, unit, size in ((usage_hours, "hour", HOUR_MS), (usage_days, "day", DAY_MS)):
         connection.execute(_adding(table, (unit, *ROLLED_BY), "cost"), {**by, unit: made.created_at // size})
 

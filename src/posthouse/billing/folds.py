@@ -1,22 +1,22 @@
 """Folds: what the ledger and the records add up to, compared with what is noted, and made anew.
 
-`spend` and both roll-ups hold nothing that entries and records do not say; they are kept because adding everything up
-takes seconds. Nothing here ever changes an entry or a record.
+`spend`, both roll-ups and their sums hold nothing that entries and records do not say; they are kept because adding
+everything up takes seconds. Nothing here ever changes an entry or a record.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 from msgspec import Struct
 from sqlalchemy import Connection, Table, func, literal, select, text
 
 from posthouse.billing.balances import DAY_MS, day_of
+from posthouse.billing.comparing import FOLDS, differences, remake
+from posthouse.billing.comparing import MAX_DIFFERENCES as MAX_DIFFERENCES
+from posthouse.billing.comparing import Difference as Difference
 from posthouse.storage.database import Database
 from posthouse.storage.revisions import bump
-from posthouse.storage.rollups import HOUR_MS, rebuilt
 from posthouse.storage.tables import (
-    ROLLED_BY,
-    ROLLED_UP,
     corrections,
     entries,
     holds,
@@ -25,30 +25,10 @@ from posthouse.storage.tables import (
     usage_hours,
 )
 
-MAX_DIFFERENCES: Final = 100
 REBUILT: Final = "spend"
 """What running servers hear of it by: what they know of budgets is not what is noted now."""
 _debit: Final = entries.alias("debit")
-_COLUMNS: Final = ", ".join((*ROLLED_BY, *ROLLED_UP))
-_HOURS: Final = rebuilt(HOUR_MS)
-_SUMMED: Final = ", ".join(f"CAST(sum({name}) AS BIGINT)" for name in ROLLED_UP)
-_PLACES: Final = ", ".join(str(number + 1) for number in range(len(ROLLED_BY) + 1))
-# Of hours that are right: adding up a hundredth of the rows.
-_DAYS: Final = (
-    f"SELECT hour / 24, {', '.join(ROLLED_BY)}, {_SUMMED} FROM usage_hours"  # noqa: S608  names of ours
-    f" GROUP BY {_PLACES}"
-)
-_LOCKED: Final = "requests, entries, holds, corrections, spend, usage_hours, usage_days"
-
-
-class Difference(Struct, frozen=True):
-    """A row of a fold (`spend`, `usage_hours`, `usage_days`) that is not what it must be. `place` names the row;
-    `found` and `expected` have the numbers that differ, nano-units for money, and None where there is no such row."""
-
-    fold: str
-    place: dict[str, str | int]
-    found: dict[str, int] | None
-    expected: dict[str, int] | None
+_LOCKED: Final = "requests, entries, holds, corrections, spend, usage_hours, usage_days, usage_sums, usage_changed"
 
 
 class Rebuilt(Struct, frozen=True):
@@ -69,8 +49,7 @@ def rebuild(database: Database) -> Rebuilt:
         if database.kind == "postgresql":
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text(f"LOCK TABLE {_LOCKED} IN EXCLUSIVE MODE"))
-        found = [*spend_differences(connection), *_rebuilt(connection, usage_hours, _HOURS)]
-        found += _rebuilt(connection, usage_days, _DAYS)
+        found = [*spend_differences(connection), *_rebuilt(connection)]
         if any(one.fold == "spend" for one in found):
             bump(connection, REBUILT)
             connection.execute(spend.delete())
@@ -126,46 +105,20 @@ def expected_spend(connection: Connection) -> dict[tuple[str, int, str, str], in
 
 
 def usage_differences(connection: Connection) -> Iterator[Difference]:
-    """Rows of the roll-ups that are not what records and corrections add up to; days by the hours that there are."""
-    yield from _differences(connection, usage_hours, _HOURS)
-    yield from _differences(connection, usage_days, _DAYS)
+    """Rows of the roll-ups that are not what records and corrections add up to; days by the hours that there are, sums
+    by the roll-ups, where they are to be believed."""
+    for fold in FOLDS:
+        yield from differences(connection, fold)
 
 
-def _rebuilt(connection: Connection, table: Table, source: str) -> list[Difference]:
-    found = list(_differences(connection, table, source))
-    if found:
-        connection.execute(table.delete())
-        unit = table.columns.keys()[0]
-        connection.execute(text(f"INSERT INTO {table.name} ({unit}, {_COLUMNS}) {source}"))
+def _rebuilt(connection: Connection) -> list[Difference]:
+    found: list[Difference] = []
+    for fold in FOLDS:
+        wrong = list(differences(connection, fold))
+        if wrong:
+            remake(connection, fold)
+        found += wrong
     return found
-
-
-def _differences(connection: Connection, table: Table, source: str) -> Iterator[Difference]:
-    """At most MAX_DIFFERENCES + 1 of each side."""
-    unit = table.columns.keys()[0]
-    held = f"SELECT {unit}, {_COLUMNS} FROM {table.name}"  # noqa: S608  names of ours
-    sides = (f"{held} EXCEPT {source}", f"SELECT * FROM ({source}) AS e EXCEPT {held}")  # noqa: S608
-    wrong, right = (
-        {tuple(row[: len(ROLLED_BY) + 1]): row[len(ROLLED_BY) + 1 :] for row in rows}
-        for rows in (connection.execute(text(f"{side} LIMIT {MAX_DIFFERENCES + 1}")).all() for side in sides)
-    )
-    for place in sorted({*wrong, *right}):
-        named = dict(zip((unit, *ROLLED_BY), place, strict=True))
-        yield Difference(table.name, named, *_numbers(wrong.get(place), right.get(place)))
-
-
-def _numbers(
-    wrong: Sequence[Any] | None, right: Sequence[Any] | None
-) -> tuple[dict[str, int] | None, dict[str, int] | None]:
-    """What differs of two rows; all that is not zero where there is only one."""
-    nothing = (0,) * len(ROLLED_UP)
-    differing = [
-        name for name, a, b in zip(ROLLED_UP, wrong or nothing, right or nothing, strict=True) if int(a) != int(b)
-    ]
-    found, expected = (
-        None if row is None else {name: int(row[ROLLED_UP.index(name)]) for name in differing} for row in (wrong, right)
-    )
-    return found, expected
 
 
 def _count(connection: Connection, table: Table) -> int:

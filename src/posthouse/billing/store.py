@@ -7,42 +7,27 @@ and costs the same however old the table is. Call these in a thread, with a conn
 import datetime as dt
 from collections.abc import Callable, Iterable
 from itertools import groupby
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Connection, Row, Subquery, case, literal_column, select
+from sqlalchemy import ColumnElement, Connection, Row, literal_column, select
 
-from posthouse.billing.span import Scope, Span, id_range, summed
+from posthouse.billing.span import Span, id_range
+from posthouse.billing.sums import UNKNOWN_MODEL as UNKNOWN_MODEL
+from posthouse.billing.sums import Asked, usage_rows
+from posthouse.billing.sums import GroupBy as GroupBy
 from posthouse.core.errors import InvalidRequest
 from posthouse.core.usage import UsageSource
-from posthouse.storage.rollups import HOUR_MS
 from posthouse.storage.rows import RequestRow
-from posthouse.storage.tables import OTHER_NAME, RARE_STATUS, entries, holds, requests, usage_hours
+from posthouse.storage.tables import OTHER_NAME, RARE_STATUS, SUMMED, entries, holds, requests
 from posthouse.storage.trees import subtree
 
-GroupBy = Literal["key", "model", "hour", "day", "provider", "deployment", "account"]
 UNITS: Final = ("images", "audio_ms", "characters", "searches", "web_searches", "file_searches", "sessions")
 GROUPS: Final[tuple[GroupBy, ...]] = ("key", "model", "hour", "day", "provider", "deployment", "account")
 MAX_PAGE: Final = 1000
 HTTP_OK: Final = 200
-_MORE_HOURS: Final = 3  # one says whether there is a next page; those at the edges of a span may have nothing inside it
 T = TypeVar("T")
 
-# What is summed for each group, by the name in UsageRow. `input_tokens` is all input, as `Usage.total_input` has it.
-INPUT: Final = (
-    *("input", "cache_read", "cache_write", "cache_write_1h", "audio_input", "image_input"),
-    *("audio_cache_read", "image_cache_read"),
-)
-CACHED: Final = ("cache_read", "audio_cache_read", "image_cache_read")
-OUTPUT: Final = ("output", "reasoning", "audio_output", "image_output")
-_SUMS: Final[dict[str, tuple[str, ...]]] = {
-    "requests": ("requests",),
-    "input_tokens": INPUT,
-    "cached_input_tokens": CACHED,
-    "output_tokens": OUTPUT,
-    "cost": ("cost",),
-    **{name: (name,) for name in UNITS},
-}
 _NO_SOURCE: Final = "none"
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -137,10 +122,6 @@ class RequestDetail(Struct, frozen=True):
     entries: tuple[EntryRow, ...]
 
 
-# Refused requests may have asked for anything: what callers invent is no group of its own.
-UNKNOWN_MODEL: Final = "unknown"
-
-
 def usage(
     connection: Connection,
     group_by: GroupBy,
@@ -153,44 +134,9 @@ def usage(
     A page holds whole groups: `limit` of them, whatever the number of their currencies. Corrections are a model and a
     provider of that name.
     """
-    if group_by == "hour":
-        span = _first_hours(connection, span, page)
-    groups: dict[GroupBy, Callable[[Subquery], ColumnElement[Any]]] = {
-        "key": lambda part: part.c.key_id,
-        "model": lambda part: case((part.c.model == "", UNKNOWN_MODEL), else_=part.c.model),
-        "hour": lambda part: part.c.hour,
-        "day": lambda part: part.c.day,
-        "provider": lambda part: part.c.provider,
-        "deployment": lambda part: part.c.deployment,
-        "account": lambda part: part.c.account_id,
-    }
-
-    def by(part: Subquery) -> dict[str, ColumnElement[Any]]:
-        return {"name": groups[group_by](part), "currency": part.c.currency, "usage_source": part.c.usage_source}
-
-    found = summed(Scope(span, within=within, hourly=group_by == "hour"), by, _SUMS)
-    query = select(found).order_by(found.c.name)
-    if page.cursor is not None:
-        query = query.where(found.c.name > _cursor_of(group_by, page.cursor))
-    return _usage_page(connection.execute(query), group_by, page.size)
-
-
-def _first_hours(connection: Connection, span: Span, page: Page) -> Span:
-    """The part of a span that a page of hours can be about: a month of a busy house has 300,000 rows of them."""
-    hour = usage_hours.c.hour
-    query = select(hour).distinct().order_by(hour).limit(page.size + _MORE_HOURS)
-    if span.start_ms is not None:
-        query = query.where(hour >= span.start_ms // HOUR_MS)
-    if page.cursor is not None:
-        query = query.where(hour > _cursor_of("hour", page.cursor))
-    hours = connection.execute(query).scalars().all()
-    if not hours:
-        return span
-    start, end = hours[0] * HOUR_MS, (hours[-1] + 1) * HOUR_MS
-    return Span(
-        start if span.start_ms is None else max(start, span.start_ms),
-        end if span.end_ms is None else min(end, span.end_ms),
-    )
+    after = None if page.cursor is None else _cursor_of(group_by, page.cursor)
+    asked = Asked(group_by, span, page.size, within, after)
+    return _usage_page(usage_rows(connection, asked), group_by, page.size)
 
 
 def list_requests(
@@ -299,13 +245,13 @@ def _group_rows(name: str, rows: Iterable[Row[Any]]) -> list[UsageRow]:
         for row in members:
             if row.requests:
                 source = row.usage_source or _NO_SOURCE
-                sources[source] = sources.get(source, 0) + int(row.requests)
+                sources[source] = sources.get(source, 0) + row.requests
         result.append(
             UsageRow(
                 group=name,
                 currency=currency or None,
                 by_source=dict(sorted(sources.items())),
-                **{name: sum(int(getattr(row, name)) for row in members) for name in _SUMS},
+                **dict(zip(SUMMED, map(sum, zip(*(row[-len(SUMMED) :] for row in members), strict=True)), strict=True)),
             )
         )
     return result

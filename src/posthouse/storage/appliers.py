@@ -29,6 +29,7 @@ from posthouse.storage.late import NOTE, REOPEN, noted_as
 from posthouse.storage.rollups import rolled_up
 from posthouse.storage.rows import END, HOLD, PRICE, REQUEST, EndRow, HoldRow, PriceRow, RequestRow
 from posthouse.storage.segments import Position
+from posthouse.storage.sums import Summing
 from posthouse.storage.tables import (
     ROLLED_BY,
     ROLLED_UP,
@@ -70,7 +71,6 @@ class Applier(Protocol):
     def begin(self) -> None: ...
     def apply(self, lines: Lines, careful: bool = False) -> int:
         """Returns the number of ends that were ignored as repeated (only when careful)."""
-        ...
 
     def savepoint(self) -> None: ...
     def undo(self) -> None:
@@ -153,7 +153,6 @@ _POSITION: Final = 'SELECT segment, "offset" FROM journal_position WHERE journal
 _ENDED: Final = (
     "SELECT 1 FROM holds WHERE id = ? AND state <> 'held' UNION ALL SELECT 1 FROM entries WHERE hold_id = ? LIMIT 1"
 )
-
 _MODEL: Final = "SELECT model FROM holds WHERE id = ?"
 _RECORDED: Final = "SELECT 1 FROM requests WHERE id = ?"
 
@@ -170,14 +169,12 @@ class Known(Protocol):
     def recorded(self, request_id: str) -> bool: ...
     def model(self, hold_id: str) -> str:
         """Of a hold; empty where there is none."""
-        ...
 
 
 def fold(lines: Lines, known: Known | None = None) -> Folded:
     """What a batch comes to. None takes it that no hold of it has ended before, and that no record is there yet.
 
-    A line of an older version may lack the newest fields: they take their defaults. msgspec.MsgspecError for a bad
-    line.
+    A line of an older version may lack the newest fields: they take their defaults. MsgspecError for a bad line.
     """
     begun = {row.id: row for row in _holds_of(_array(lines, HOLD))}
     records = [astuple(row) for row in _requests_of(_array(lines, REQUEST))]
@@ -260,6 +257,7 @@ class _Session:
         self._recorded_sql = _RECORDED.replace("?", mark)
         self._model_sql = _MODEL.replace("?", mark)
         self._reopen, self._note = REOPEN.replace("?", mark), NOTE.replace("?", mark)
+        self._summing = Summing(self._connection, begin, lock=database.kind == "postgresql")
 
     def position(self, journal: str) -> Position | None:
         row = self._connection.execute(self._position, (journal,)).fetchone()
@@ -267,6 +265,7 @@ class _Session:
         return None if row is None else Position(*row)
 
     def begin(self) -> None:
+        self._summing.look()
         self._connection.execute(self._begin)
 
     def apply(self, lines: Lines, careful: bool = False) -> int:
@@ -282,6 +281,7 @@ class _Session:
             if not careful and recorded < len(folded.requests):
                 raise Repeated
             self._many(_SPEND, folded.spend)
+            self._summing.note({row[0] for row in folded.days})
             self._add(_HOURS, folded.hours)
             self._add(_DAYS, folded.days)
             self._many(_PRICES, folded.prices)

@@ -78,9 +78,10 @@ _GROUPS: Final = ", ".join(str(number + 1) for number in range(len(ROLLED_BY) + 
 _SUMMED: Final = ", ".join(f"CAST(sum({name}) AS BIGINT) AS {name}" for name in ROLLED_UP)
 
 
-def rebuilt(unit_ms: int) -> str:
-    """SQL for what a roll-up by units of so many milliseconds must hold: the unit, ROLLED_BY, ROLLED_UP."""
-    recorded = ", ".join(f"{_GIVEN.get(name, name)} AS {name}" for name in ROLLED_UP)
+def recorded(unit_ms: int, where: str) -> str:
+    """SQL for what records and corrections add to a roll-up by units of so many milliseconds: of each the unit,
+    ROLLED_BY, ROLLED_UP."""
+    counted = ", ".join(f"{_GIVEN.get(name, name)} AS {name}" for name in ROLLED_UP)
     given = {
         "key_id": "coalesce(key_id, '')",
         "account_id": "account_id",
@@ -91,8 +92,14 @@ def rebuilt(unit_ms: int) -> str:
     amounts = ", ".join("amount" if name == "cost" else "0" for name in ROLLED_UP)
     by = [f"coalesce({name}, '') AS {name}" for name in ROLLED_BY]
     return (
-        f"SELECT unit, {', '.join(ROLLED_BY)}, {_SUMMED} FROM ("  # noqa: S608  names of ours
-        f"SELECT created_at / {unit_ms} AS unit, {', '.join(by)}, {recorded} FROM requests"
-        f" UNION ALL SELECT created_at / {unit_ms}, {corrected}, {amounts} FROM corrections"
-        f") AS everything GROUP BY {_GROUPS}"
+        f"SELECT created_at / {unit_ms} AS unit, {', '.join(by)}, {counted} FROM requests WHERE {where}"  # noqa: S608
+        f" UNION ALL SELECT created_at / {unit_ms}, {corrected}, {amounts} FROM corrections WHERE {where}"
+    )
+
+
+def rebuilt(unit_ms: int) -> str:
+    """SQL for what a roll-up by units of so many milliseconds must hold: the unit, ROLLED_BY, ROLLED_UP."""
+    return (
+        f"SELECT unit, {', '.join(ROLLED_BY)}, {_SUMMED} FROM ({recorded(unit_ms, '1 = 1')}) AS everything"  # noqa: S608
+        f" GROUP BY {_GROUPS}"
     )

@@ -314,6 +314,30 @@ def _rolled(name: str, unit: str) -> Table:
 usage_hours = _rolled("usage_hours", "hour")
 usage_days = _rolled("usage_days", "day")
 
+# The same by fewer columns, of whole units of time, for what the console asks: hours, days and blocks of days.
+# `shape` says which columns and which unit (storage/sums.py); those that it does not tell apart are "". Made of the
+# roll-ups by whoever applies the journal, some time after a day is over. A day in `usage_changed` has changed since:
+# what is here of it, and of its block, is not to be believed.
+SUMMED_BY: Final = ("key_id", "account_id", "model", "provider", "deployment", "currency", "usage_source")
+SUMMED: Final = (
+    *("requests", "input_tokens", "cached_input_tokens", "output_tokens", "cost", "images", "audio_ms", "characters"),
+    *("searches", "web_searches", "file_searches", "sessions"),
+)
+usage_sums = Table(
+    "usage_sums",
+    metadata,
+    Column("shape", Text, primary_key=True),
+    Column("unit", Integer, primary_key=True, autoincrement=False),
+    *(Column(one, Text, primary_key=True) for one in SUMMED_BY),
+    *(Column(one, BigInteger, nullable=False) for one in SUMMED),
+    sqlite_with_rowid=False,
+)
+usage_changed = Table(
+    "usage_changed",
+    metadata,
+    Column("day", BigInteger, primary_key=True, autoincrement=False),
+)
+
 # What somebody has put right: `amount` is what the account owes more (less, where negative). Append-only; its entries
 # have its id. `number` counts them all, so that a running server can tell which ones it has not heard of yet.
 corrections = Table(
