@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import asdict, replace
 
+from posthouse.billing.estimate import reserve_for, reserve_of
+from posthouse.billing.exchange import Exchange
 from posthouse.billing.model import Price, Rates, Tier
-from posthouse.billing.units import multiplied
+from posthouse.billing.units import BY_ANYTHING, UnitRates, multiplied
 from posthouse.core.usage import COUNTS, Usage
 
 CLASSES = Rates.__struct_fields__
@@ -87,3 +89,65 @@ def test_every_token_is_in_one_class_of_input_or_output(usage: Usage) -> None:
     assert usage.total == usage.total_input + usage.total_output == sum(counted.values())
     assert usage.total_input == sum(getattr(usage, name) for name in INPUTS)
     assert usage.total_cache_read == usage.cache_read + usage.audio_cache_read + usage.image_cache_read
+
+
+# --- a part of a price, for callers that bring a credential -----------------------------------------------------------
+fees = st.integers(0, 10**7) | st.sampled_from([0, 1, 500_000, 999_999, 10**6])
+units = st.builds(UnitRates, image=rate, audio_second=rate, character=rate, search=rate, web_search=rate)
+counted = st.builds(
+    lambda usage, images, sound, searches: replace(usage, images=images, audio_ms=sound, searches=searches),
+    usages,
+    st.integers(0, 10**4),
+    st.integers(0, 10**8),
+    st.integers(0, 10**4),
+)
+
+
+def exact(price: Price, usage: Usage) -> Fraction:
+    """Nano-units, not rounded."""
+    of = price.rates_for(usage.total_input)
+    tokens = sum(getattr(usage, name) * getattr(of, name) for name in CLASSES)
+    assert price.units is not None
+    return price.per_request + Fraction(tokens * 1000 + price.units.thousandths(usage, price.units.image), 10**9)
+
+
+@given(prices(), units, usages | counted, fees)
+def test_a_part_of_a_price_is_exact_and_rounded_once_and_half_up(
+    price: Price, sold: UnitRates, usage: Usage, fee: int
+) -> None:
+    price = replace(price, units=sold, measures=BY_ANYTHING)
+    assert price.part(fee).cost(usage) == int(exact(price, usage) * fee / 10**6 + Fraction(1, 2))
+    assert price.part(10**6).cost(usage) == price.cost(usage)
+    assert price.part(0).cost(usage) == 0
+
+
+@given(prices(), units, usages | counted, fees, st.sampled_from(["", "flex"]))
+def test_what_is_held_of_a_part_covers_it(price: Price, sold: UnitRates, usage: Usage, fee: int, tier: str) -> None:
+    whole = replace(price, units=sold, measures=BY_ANYTHING)
+    whole = replace(whole, variants={"flex": whole.times(Fraction(1, 3), "flex")})
+    part = whole.part(fee)
+    assert part.cost(replace(usage, tier=tier)) <= reserve_for(part, usage, tier).nano
+    spoken = Usage(input=usage.input, output=usage.output, tier=tier)
+    assert part.cost(spoken) <= reserve_of(part, usage.input, usage.output, tier).nano
+    if not fee:
+        assert part.free
+        assert reserve_of(part, usage.input, usage.output, tier).nano == 0
+
+
+@given(prices(), usages, fees)
+def test_a_part_that_is_paid_in_another_currency_is_rounded_in_its_own_and_then_once_more(
+    price: Price, usage: Usage, fee: int
+) -> None:
+    exchange = Exchange("USD", "CNY", 71, 10, "2026-11-20")
+    part = price.paid_by(exchange).part(fee)
+    own = price.part(fee).cost(usage)
+    assert part.listed(usage) == own
+    assert part.cost(usage) == exchange.of(own)
+    assert part.currency == "CNY"
+
+
+@given(prices(), fees)
+def test_a_part_of_a_price_has_the_id_of_the_whole(price: Price, fee: int) -> None:
+    known = price.identified()
+    assert known.part(fee).id == known.id
+    assert price.part(fee).id == ""

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import func, select
 
 from posthouse.billing.balances import DAY_MS
 from posthouse.billing.exports import Export, Row, Used, read_export
@@ -13,6 +14,7 @@ from posthouse.billing.reconcile import Reconciliation, canonical, reconcile, re
 from posthouse.core.errors import InvalidRequest
 from posthouse.storage.database import Database
 from posthouse.storage.rows import REQUEST, RequestRow
+from posthouse.storage.tables import requests
 from tests.billing.fakes import NOW
 from tests.billing.stored import StoredJournal
 
@@ -250,6 +252,23 @@ def compared(database: Database) -> Database:
     journal.apply()
     journal.close()
     return database
+
+
+def test_what_callers_used_by_credentials_of_their_own_is_no_part_of_it(compared: Database) -> None:
+    before = reconciled(compared, encoded(OPENAI_USAGE)).lines
+    journal = StoredJournal(compared)
+    for number, model in enumerate(["gpt-5", "gpt-5", "only-theirs"]):
+        moment = DAY * 1000 + 7_200_000 + number
+        row = RequestRow(f"req_{moment:012x}{number:06x}", moment, "key_1", "acc_1", "responses", "smart", "smart")
+        own = {"deployment": f"main/{model}", "own_fee_ppm": number, "priced": True, "cost": 0, "currency": "USD"}
+        used = {"provider": "main", "usage_source": "provider", "input": 7, "output": 5}
+        journal.append(REQUEST, msgspec.structs.replace(row, **own, **used))
+    journal.flush()
+    journal.apply()
+    journal.close()
+    with compared.read() as connection:
+        assert connection.execute(select(func.count()).where(requests.c.own_fee_ppm.is_not(None))).scalar() == 3
+    assert reconciled(compared, encoded(OPENAI_USAGE)).lines == before
 
 
 def reconciled(database: Database, data: bytes) -> Reconciliation:

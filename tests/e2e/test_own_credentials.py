@@ -253,6 +253,16 @@ def test_a_form_is_sent_with_it(here: Place) -> None:
     assert here.said() == [OWN]
 
 
+@pytest.mark.req("OWNC-003")
+def test_a_kept_answer_is_of_the_key_that_brought_it(here: Place) -> None:
+    key, ordinary = here.key("main"), here.house.new_key()
+    line = "idempotency-key: one\r\n"
+    with here.house.wire() as wire:
+        for one in (key, key, here.key("main"), ordinary, ordinary):
+            assert wire.ask("/v1/chat/completions", asked(), one, extra=line).status == 200
+    assert here.said() == [OWN, OWN, OPERATORS]
+
+
 # --- what the provider says of it ------------------------------------------------------------------------------------
 @pytest.mark.req("OWNC-004")
 @pytest.mark.parametrize(

@@ -86,3 +86,19 @@ def test_nothing_smuggles_a_line_into_the_head(change: dict[str, bytes]) -> None
     with pytest.raises(UpstreamFailure) as caught:
         HeadWriter(ORIGIN).write(UpstreamRequest(**fields))
     assert "credential" not in caught.value.message
+
+
+def test_nothing_of_a_private_request_is_kept() -> None:
+    writer = HeadWriter(ORIGIN)
+    private = msgspec.structs.replace(REQUEST, headers=b"authorization: Bearer the-callers-own-1\r\n", private=True)
+    assert b"Bearer the-callers-own-1\r\n" in writer.write(private)
+    usual = writer.write(REQUEST)
+    assert b"Bearer the-callers-own-1\r\n" in writer.write(private)
+    assert writer.write(REQUEST) == usual
+    kept = [getattr(writer, name) for name in HeadWriter.__slots__]
+    assert not any(b"callers-own" in one for one in kept)
+
+
+def test_a_request_does_not_print_its_credential() -> None:
+    assert "credential" not in repr(REQUEST)
+    assert "12345" not in repr(REQUEST)

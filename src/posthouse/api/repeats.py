@@ -269,7 +269,9 @@ class Repeats:
         assert caller is not None
         # Whoever may less gets no answer from the time, or for the key, of one that may more.
         scopes = b"" if caller.scopes is None else ",".join(sorted(caller.scopes)).encode()
-        parts = (caller.account_id.encode(), exchange.method, route.name.encode(), key, scopes)
+        parts = [caller.account_id.encode(), exchange.method, route.name.encode(), key, scopes]
+        if exchange.own is not None:  # what one key was told by its own credential is no other's
+            parts.append(exchange.own.by.encode())
         name = hashlib.sha256(b"\n".join(parts)).hexdigest()
         if len(exchange.body) > _HASHED_AT_ONCE:
             return Scope(name, caller.account_id, await asyncio.to_thread(fingerprint, exchange))

@@ -102,8 +102,16 @@ def summed(
     scope: Scope, by: Callable[[Subquery], dict[str, ColumnElement[Any]]], sums: Mapping[str, tuple[str, ...]]
 ) -> Subquery:
     """The sums over a scope for each place that `by` names of a part. A sum is one of several columns of ROLLED_UP."""
+    return summed_parts(parts(scope), by, sums)
+
+
+def summed_parts(
+    parts: Sequence[Subquery],
+    by: Callable[[Subquery], dict[str, ColumnElement[Any]]],
+    sums: Mapping[str, tuple[str, ...]],
+) -> Subquery:
     grouped = []
-    for part in parts(scope):
+    for part in parts:
         named = by(part)
         added = [func.sum(_added(part, names)).label(name) for name, names in sums.items()]
         grouped.append(select(*(one.label(name) for name, one in named.items()), *added).group_by(*named.values()))
@@ -121,6 +129,13 @@ def _added(part: Subquery, names: tuple[str, ...]) -> ColumnElement[Any]:
     for name in names[1:]:
         total = total + part.c[name]
     return total
+
+
+def own_credentials(span: Span) -> Subquery:
+    """Of a span, the records alone whose callers brought a credential: what they consumed is on no bill of the
+    operator's. As one of `parts`."""
+    records = _records(Scope(), Piece(1, span.start_ms, span.end_ms))
+    return records.where(requests.c.own_fee_ppm.is_not(None)).subquery()
 
 
 def id_range(column: ColumnElement[str], start_ms: int | None, end_ms: int | None) -> list[ColumnElement[bool]]:

@@ -5,7 +5,7 @@ Above: routing (plans), gateway.raw. Below: `prepare`, settings (Secret).
 """
 
 import re
-from typing import Final, get_args
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,8 +16,8 @@ from posthouse.providers.model import Auth, ProviderAccount
 from posthouse.providers.prepare import Prepared, header_block
 from posthouse.settings import Secret
 
-# Every way to be known by one secret in a header. What is signed, or changes its token for another, is none of them.
-_SINGLE: Final = frozenset(get_args(Auth))
+# The ways to be known by one secret in a header. What is signed, or changes its token for another, is none of them.
+_SINGLE: Final[frozenset[Auth]] = frozenset({"bearer", "api-key", "x-api-key", "x-goog-api-key", "none"})
 # Headers that an operator may have set to be known by, here or at something on the way.
 _TELLING: Final = re.compile(r"auth|cookie|credential|key|password|secret|session|signature|token", re.IGNORECASE)
 
