@@ -3,6 +3,7 @@
 `exports.py` reads what providers export. Here both sides are added up and compared: a model goes by the provider's own
 name, with or without its date (`-2025-08-07`, `-20250514`, `@...`) or `-latest`. What stands on one side only is listed
 with zeros on the other. Our costs are those in US dollars.
+Requests by a credential of their caller's are not the operator's to pay, and are left out.
 
 Above: the command line. Below: the roll-ups.
 """
@@ -15,16 +16,17 @@ from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, Connection, Subquery, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Subquery, select
 
 from posthouse.billing.balances import DAY_MS
 from posthouse.billing.exports import CURRENCY, Export, Used
-from posthouse.billing.span import Scope, Span, summed
+from posthouse.billing.span import Scope, Span, own_credentials, summed, summed_parts
 from posthouse.billing.sums import UNKNOWN_MODEL
 from posthouse.core.money import format_nano
 from posthouse.storage.rollups import CORRECTION
 from posthouse.storage.sums import CACHED, INPUT, OUTPUT
 
+_NOTHING: Final = Used(0, 0, 0, 0, 0)
 _EPOCH: Final = dt.date(1970, 1, 1)
 _VERSION: Final = re.compile(r"(?:[-@](?:\d{8}|\d{4}-\d{2}-\d{2}|latest))\Z")
 _SUMS: Final = {
@@ -132,15 +134,32 @@ def _used(connection: Connection, providers: Collection[str], span: Span) -> Ite
             "billed_in": c.currency,
         }
 
-    found = summed(Scope(span), by, _SUMS)
-    query = select(found).where(found.c.provider.in_(sorted(providers)), found.c.operation != CORRECTION)
-    for row in connection.execute(query):
-        # `main/gpt-x`: the deployment says how the provider itself calls the model.
-        model = row.deployment.partition("/")[2] or row.model or UNKNOWN_MODEL
-        used = Used(*(int(getattr(row, name)) for name in Used.__struct_fields__))
+    every = summed(Scope(span), by, _SUMS)
+    own = summed_parts([own_credentials(span)], by, _SUMS)
+    taken = {_place(row): _sums(row) for row in connection.execute(_of(own, providers))}
+    for row in connection.execute(_of(every, providers)):
+        used = _sums(row)
+        if (others := taken.get(_place(row))) is not None:
+            used = Used(*(getattr(used, name) - getattr(others, name) for name in Used.__struct_fields__))
+            if used == _NOTHING:
+                continue
         if row.billed_in not in ("", CURRENCY):
             used = replace(used, cost=0)
+        # `main/gpt-x`: the deployment says how the provider itself calls the model.
+        model = row.deployment.partition("/")[2] or row.model or UNKNOWN_MODEL
         yield (_EPOCH + dt.timedelta(days=int(row.on))).isoformat(), model, used
+
+
+def _of(found: Subquery, providers: Collection[str]) -> Select[Any]:
+    return select(found).where(found.c.provider.in_(sorted(providers)), found.c.operation != CORRECTION)
+
+
+def _place(row: Row[Any]) -> tuple[Any, ...]:
+    return row.on, row.deployment, row.model, row.provider, row.operation, row.billed_in
+
+
+def _sums(row: Row[Any]) -> Used:
+    return Used(*(int(getattr(row, name)) for name in Used.__struct_fields__))
 
 
 def _by_day(rows: dict[tuple[str, str], Used]) -> dict[tuple[str, str], Used]:
