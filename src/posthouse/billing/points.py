@@ -18,7 +18,7 @@ from posthouse.core.money import NANO, Money, format_nano
 from posthouse.settings import PointsSettings
 
 # Only this: Decimal itself reads 1e9, 1_000, NaN and the digits of every script.
-_DECIMAL: Final = re.compile(r"(0|[1-9][0-9]{0,17})(\.[0-9]{1,9})?")
+_DECIMAL: Final = re.compile(r"(0|[1-9][0-9]{0,18})(\.[0-9]{1,9})?")
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
 MAX_NANO: Final = 10**9 * NANO  # of one amount: a sum of some is still a BIGINT
 
@@ -74,7 +74,7 @@ def money_of(body: Mapping[str, Any], points: Points | None, path: str = "", *, 
         if body.get(name) is not None:
             raise InvalidRequest(f"`{path}{name}` stands beside `{param}`; give one of them.", param=f"{path}{name}")
     raw = body["points"]
-    text = str(raw) if isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) < 10**18 else raw
+    text = str(raw) if isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) < 10**19 else raw
     bare = text.removeprefix("-") if signed and isinstance(text, str) else text
     if not isinstance(bare, str) or _DECIMAL.fullmatch(bare) is None:
         raise InvalidRequest(f"`{param}` must be a whole number, or a decimal string.", param=param)
