@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -96,7 +96,7 @@ class World:
 
 
 class Cable:
-    """A way to Redis that can be cut and mended."""
+    """A way to Redis that can be cut and mended. While it is `deaf`, questions come to Redis and no answers back."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -104,6 +104,7 @@ class Cable:
         self._ends: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._cut = False
+        self.deaf = False
         self._server: asyncio.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.url = ""
@@ -141,14 +142,17 @@ class Cable:
             return
         far_reader, far_writer = await asyncio.open_connection(*self._far)
         self._ends |= {writer, far_writer}
-        await asyncio.gather(_poured(reader, far_writer), _poured(far_reader, writer))
+        await asyncio.gather(_poured(reader, far_writer), _poured(far_reader, writer, lambda: not self.deaf))
         self._ends -= {writer, far_writer}
 
 
-async def _poured(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _poured(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passes: Callable[[], bool] = lambda: True
+) -> None:
     try:
         while data := await reader.read(65_536):
-            writer.write(data)
+            if passes():
+                writer.write(data)
     except (ConnectionError, asyncio.CancelledError):
         pass
     finally:

@@ -27,9 +27,9 @@ class Replica:
         self.late = 0.0  # seconds by which its gate's clock is ahead
         self.cable = Cable(world.url)
 
-    async def open(self) -> None:
+    async def open(self, patience: float = 5.0) -> None:
         await self.cable.lay()
-        self.line = Redis(self.cable.url, patience=5.0, changed=self._changed)
+        self.line = Redis(self.cable.url, patience, changed=self._changed)
         assert await self.line.open()
         self.shared = SharedGate(self.line, self.world.books, Calendar())
         self.gate = WideGate(self.line, self.shared, Limiter(), self.name, lambda: time.monotonic() + self.late)
@@ -264,3 +264,26 @@ async def test_an_overdue_lease_of_ones_own_former_life_has_the_budget_read_anew
     assert await one.shared.judge(world.root, "b", "one") == 1
     assert await world.committed() is None
     await other.close()
+
+
+@pytest.mark.req("WIDE-008")
+async def test_what_was_taken_though_nobody_heard_of_it_is_given_back_or_goes_on(world: World) -> None:
+    hasty = Replica(world, "hasty")
+    await hasty.open(patience=0.1)
+    await leased(hasty)
+    hasty.cable.deaf = True
+    asked = [(2, 500), (3, 20), (4, 30)]
+    takes = [hasty.gate.take(world.demand(number, amount, limit=10_000)) for number, amount in asked]
+    refused, ended, running = await asyncio.gather(*takes, return_exceptions=True)
+    assert await world.committed() == 10 + 100 + 500 + 20 + 30
+    assert isinstance(refused, Unavailable)
+    assert isinstance(ended, Alone)
+    assert isinstance(running, Alone)
+    ended.release(15)
+    hasty.cable.deaf = False
+    await until(lambda: hasty.line.up and not hasty.shared.untold)
+    assert await world.committed() == 10 + 15 + 30
+    running.release(25)
+    await until(lambda: not hasty.shared.untold)
+    assert await world.committed() == 10 + 15 + 25
+    await hasty.close()

@@ -160,7 +160,12 @@ class SharedGate:
         """What TAKE says. Who stops waiting gives back what comes for it later."""
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
+        sent = self._redis.up
+
         def come(value: Any) -> None:
+            if sent and isinstance(value, RedisLost):
+                # It may have been taken all the same. Windows do not know by whom, so that they are left as they are.
+                self._end_of(demand, keys, (0, 0, 0, 0))
             if not answer.done():
                 answer.set_result(value)
             elif isinstance(value, list) and value[0] == TAKEN:
@@ -186,6 +191,7 @@ class SharedGate:
 
     def adopted(self, demand: Demand, amount: int) -> Taken:
         """A request that was admitted without Redis, of which only the purses are held there now."""
+        self._untold.pop(demand.request, None)  # what may have been taken for it is adopted with it
         demand = Demand(demand.root, demand.request, (), 0, 0, demand.purses)
         keys, _ = self._written(demand, b"")
         taken = Taken(self, demand, keys, (TAKEN, int(self.now() * 1e6), -1, 0, 0, -1, 0, 0, amount))
@@ -194,16 +200,18 @@ class SharedGate:
 
     def tell(self, taken: Taken, tokens: int, images: int, charge: int) -> None:
         """Tells Redis of an end; again and again until it has heard."""
-        demand = taken.demand
-        self._open.pop(demand.request, None)
+        self._open.pop(taken.demand.request, None)
+        self._end_of(taken.demand, taken.keys, (taken.since, tokens, images, charge))
+
+    def _end_of(self, demand: Demand, keys: "_Keys", how: tuple[int, int, int, int]) -> None:
+        """`how`: when it was taken, tokens and images too many, charge."""
         rates: list[Word] = []
-        for limits in taken.keys.limits:
+        for limits in keys.limits:
             rates += [_given(limits.tpm), _given(limits.tpd), _given(limits.ipm), _given(limits.ipd)]
-        counts = (len(taken.keys.limits), len(demand.purses), TOMBSTONE_MS)
-        words = (demand.request, taken.since, tokens, images, charge, *counts, *rates)
-        keys = taken.keys.to_end()
-        if keys:
-            self._untold[demand.request] = (keys, words)
+        counts = (len(keys.limits), len(demand.purses), TOMBSTONE_MS)
+        names = keys.to_end()
+        if names:
+            self._untold[demand.request] = (names, (demand.request, *how, *counts, *rates))
             if len(self._untold) > MAX_UNTOLD:
                 self._untold.pop(next(iter(self._untold)))  # judged by PostgreSQL when it is overdue
                 self.dropped += 1
