@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,22 +12,28 @@ from tests.e2e.house import RunningHouse
 
 
 class Disk:
-    """os.pwrite on a disk where `room` bytes are left; None is no bound."""
+    """os.pwrite on a disk that may be full: `room` bytes are left, None is no bound. The house writes from threads of
+    its own."""
 
     def __init__(self) -> None:
-        self.room: int | None = None
         self.refused = 0
+        self._room: int | None = None
+        self._lock = threading.Lock()
+
+    def leave(self, room: int | None) -> None:
+        with self._lock:
+            self._room = room
 
     def write(self, descriptor: int, data: bytes, offset: int) -> int:
-        room = self.room
-        if room is None:
-            return os.pwrite(descriptor, data, offset)
-        if room == 0:
-            self.refused += 1
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        done = os.pwrite(descriptor, data[:room], offset)
-        self.room = room - done
-        return done
+        with self._lock:
+            if self._room is None:
+                return os.pwrite(descriptor, data, offset)
+            if not self._room:
+                self.refused += 1
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            done = os.pwrite(descriptor, data[: self._room], offset)
+            self._room -= done
+            return done
 
 
 @contextmanager
@@ -41,5 +48,5 @@ def running_on(
     try:
         yield house
     finally:
-        disk.room = None
+        disk.leave(None)
         house.stop()
