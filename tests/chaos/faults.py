@@ -97,7 +97,7 @@ async def postgres_is_stopped(world: World, random: Random) -> str:
 
 
 async def postgres_is_paused(world: World, random: Random) -> str:
-    seconds = random.choice((0.5, 2.0, 6.0, 12.0))
+    seconds = random.choice((0.5, 2.0, 6.0, 25.0))  # the longest is longer than any request may take
     async with world.hands["postgres"]:
         world.postgres.pause()
         await asyncio.sleep(seconds)
