@@ -6,7 +6,6 @@ from msgspec import UNSET
 from posthouse.accounts.forms import (
     account_changes_of,
     account_to_json,
-    budget_of,
     created_to_json,
     instant_of,
     key_changes_of,
@@ -70,7 +69,6 @@ def test_what_is_absent_or_null_is_not_set() -> None:
 def test_a_budget_is_for_ever_where_no_period_is_said() -> None:
     key = new_key_of({"name": "k", "budget": {"amount": 5, "currency": "CNY"}})
     assert key.budgets == (Budget(5_000_000_000, "CNY", "total"),)
-    assert budget_of("0.5", "USD", "day") == Budget(500_000_000, "USD", "day")
 
 
 @pytest.mark.parametrize(
@@ -169,6 +167,16 @@ def test_a_key_is_shown_without_its_secret_and_a_new_one_with_it() -> None:
         "status": "active",
         "models": ["m"],
         "budget": {"amount": "5.5", "currency": "USD", "period": "month"},
+        "budgets": [
+            {
+                "amount": "5.5",
+                "currency": "USD",
+                "period": "month",
+                "time_zone": "UTC",
+                "model": None,
+                "kind": "limit",
+            }
+        ],
         "limits": {**NO_LIMITS, "rpm": 1},
         "scopes": None,
         "unpriced": None,
@@ -196,6 +204,7 @@ def test_an_account_is_shown_with_its_state() -> None:
         "status": "disabled",
         "models": None,
         "budget": None,
+        "budgets": [],
         "limits": NO_LIMITS,
         "scopes": None,
         "unpriced": None,

@@ -6,10 +6,20 @@ where no zone is said) or as seconds since the epoch. Complaints are InvalidRequ
 
 import datetime
 import math
-from collections.abc import Mapping
-from typing import Any, Final, TypeVar, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeVar
 
-from posthouse.accounts.limits import limits_of, limits_to_json, members_of, nano_of, none_of_all
+from posthouse.accounts.budgets import (
+    BUDGET,
+    BUDGETS,
+    Stood,
+    budgets_of,
+    budgets_to_json,
+    said_twice,
+    short_to_json,
+    stood_to_json,
+)
+from posthouse.accounts.limits import limits_of, limits_to_json, members_of, none_of_all
 from posthouse.accounts.model import (
     ACCOUNT_KINDS,
     DEFAULT_ACCOUNT,
@@ -24,18 +34,16 @@ from posthouse.accounts.model import (
     Place,
 )
 from posthouse.accounts.rights import OWN, UNPRICED, own_of, own_to_json, scopes_of
-from posthouse.core.caller import Budget, Limits, Period, Unpriced
+from posthouse.core.caller import Budget, Limits, Unpriced
 from posthouse.core.errors import InvalidRequest
-from posthouse.core.money import format_nano
 
 _WISHES: Final = ("defaults", "aliases", "strict")
-_BOUNDS: Final = ("models", "budget", "limits", "scopes", "unpriced")
+_BOUNDS: Final = ("models", BUDGET, BUDGETS, "limits", "scopes", "unpriced")
 Word = TypeVar("Word", bound=str)
-_PERIODS: Final[tuple[Period, ...]] = get_args(Period)
 
 
 def new_key_of(raw: object) -> NewKey:
-    """`{"name", "account"?, "models"?, "budget"?, "limits"?, "scopes"?, "unpriced"?, "expires_at"?, "role"?,
+    """`{"name", "account"?, "models"?, "budgets"?, "limits"?, "scopes"?, "unpriced"?, "expires_at"?, "role"?,
     "defaults"?, "aliases"?, "strict"?, "own_credential"?}`; null is as good as absent."""
     body = members_of(raw, None, ("name", "account", *_BOUNDS, "expires_at", "role", *_WISHES, OWN))
     limits, model_limits = limits_of(body.get("limits"))
@@ -45,7 +53,7 @@ def new_key_of(raw: object) -> NewKey:
         models=_models(body.get("models")),
         limits=Limits(**limits),
         model_limits=model_limits or {},
-        budgets=_budget(body.get("budget")),
+        budgets=budgets_of(body),
         expires_at=instant_of(body.get("expires_at")),
         role=_one_of(body, "role", ROLES) if body.get("role") is not None else None,
         defaults=_defaults(body.get("defaults")),
@@ -77,7 +85,7 @@ def key_changes_of(raw: object) -> KeyChanges:
 
 
 def new_account_of(raw: object) -> NewAccount:
-    """`{"name", "parent"?, "kind"?, "models"?, "budget"?, "limits"?, "scopes"?, "unpriced"?}`; null is as good as
+    """`{"name", "parent"?, "kind"?, "models"?, "budgets"?, "limits"?, "scopes"?, "unpriced"?}`; null is as good as
     absent."""
     body = members_of(raw, None, ("name", "parent", "kind", *_BOUNDS))
     limits, model_limits = limits_of(body.get("limits"))
@@ -88,14 +96,14 @@ def new_account_of(raw: object) -> NewAccount:
         models=_models(body.get("models")),
         limits=Limits(**limits),
         model_limits=model_limits or {},
-        budgets=_budget(body.get("budget")),
+        budgets=budgets_of(body),
         scopes=scopes_of(body.get("scopes")),
         unpriced=_unpriced(body),
     )
 
 
 def account_changes_of(raw: object) -> AccountChanges:
-    """`{"name"?, "parent"?, "kind"?, "models"?, "budget"?, "limits"?, "scopes"?, "unpriced"?, "disabled"?}`; what is
+    """`{"name"?, "parent"?, "kind"?, "models"?, "budgets"?, "limits"?, "scopes"?, "unpriced"?, "disabled"?}`; what is
     absent stays, null takes away."""
     body = members_of(raw, None, ("name", "parent", "kind", *_BOUNDS, "disabled"))
     changes = _changes(body)
@@ -108,8 +116,9 @@ def account_changes_of(raw: object) -> AccountChanges:
     return AccountChanges(**changes)
 
 
-def key_to_json(key: Key, now: float) -> dict[str, Any]:
-    return {
+def key_to_json(key: Key, now: float, stood: Sequence[Stood] | None = None) -> dict[str, Any]:
+    """With how its budgets stand where that is given."""
+    shown = {
         "id": key.id,
         "name": key.name,
         "hint": key.hint,
@@ -117,7 +126,7 @@ def key_to_json(key: Key, now: float) -> dict[str, Any]:
         "account_name": key.account_name,
         "status": key.status(now),
         "models": None if key.models is None else list(key.models),
-        "budget": _budget_to_json(key.budgets),
+        **_budgets_to_json(key.budgets),
         "limits": limits_to_json(key.limits, key.model_limits),
         "scopes": None if key.scopes is None else list(key.scopes),
         "unpriced": key.unpriced,
@@ -130,6 +139,7 @@ def key_to_json(key: Key, now: float) -> dict[str, Any]:
         "expires_at": _iso(key.expires_at),
         "revoked_at": _iso(key.revoked_at),
     }
+    return shown if stood is None else {**shown, BUDGETS: stood_to_json(stood)}
 
 
 def created_to_json(created: CreatedKey, now: float) -> dict[str, Any]:
@@ -138,8 +148,10 @@ def created_to_json(created: CreatedKey, now: float) -> dict[str, Any]:
     return {"id": plain.pop("id"), "key": created.secret, **plain}
 
 
-def account_to_json(account: Account, place: Place | None = None) -> dict[str, Any]:
-    """With its place in the tree where that is given."""
+def account_to_json(
+    account: Account, place: Place | None = None, stood: Sequence[Stood] | None = None
+) -> dict[str, Any]:
+    """With its place in the tree, and with how its budgets stand, where that is given."""
     shown: dict[str, Any] = {
         "id": account.id,
         "name": account.name,
@@ -147,7 +159,7 @@ def account_to_json(account: Account, place: Place | None = None) -> dict[str, A
         "parent": account.parent_id,
         "status": "active" if account.disabled_at is None else "disabled",
         "models": None if account.models is None else list(account.models),
-        "budget": _budget_to_json(account.budgets),
+        **_budgets_to_json(account.budgets),
         "limits": limits_to_json(account.limits, account.model_limits),
         "scopes": None if account.scopes is None else list(account.scopes),
         "unpriced": account.unpriced,
@@ -157,7 +169,7 @@ def account_to_json(account: Account, place: Place | None = None) -> dict[str, A
     if place is not None:
         shown["path"] = [{"id": id, "name": name} for id, name in place.path]
         shown["children"] = place.children
-    return shown
+    return shown if stood is None else {**shown, BUDGETS: stood_to_json(stood)}
 
 
 def instant_of(raw: object) -> float | None:
@@ -179,17 +191,14 @@ def instant_of(raw: object) -> float | None:
     raise InvalidRequest(complaint, param="expires_at")
 
 
-def budget_of(amount: str, currency: str, period: str = "total") -> Budget:
-    """A budget from its three words, as the command line takes them."""
-    return Budget(nano_of(amount, "budget.amount"), currency, _period(period))
-
-
 def _changes(body: Mapping[str, Any]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if "name" in body:
         changes["name"] = _text(body, "name")
-    if "budget" in body:
-        changes["budgets"] = _budget(body["budget"])
+    if BUDGET in body and BUDGETS in body:
+        raise said_twice()
+    if BUDGET in body or BUDGETS in body:
+        changes["budgets"] = budgets_of(body)
     if "models" in body:
         changes["models"] = _models(body["models"])
     if "scopes" in body:
@@ -261,28 +270,8 @@ def _unpriced(body: Mapping[str, Any]) -> Unpriced | None:
     return None if body.get("unpriced") is None else _one_of(body, "unpriced", UNPRICED)
 
 
-def _budget(raw: object) -> tuple[Budget, ...]:
-    if raw is None:
-        return ()
-    body = members_of(raw, "budget", ("amount", "currency", "period"))
-    currency = body.get("currency")
-    if not isinstance(currency, str):
-        raise InvalidRequest("`budget.currency` is required, such as USD.", param="budget.currency")
-    return (Budget(nano_of(body.get("amount"), "budget.amount"), currency, _period(body.get("period", "total"))),)
-
-
-def _period(raw: object) -> Period:
-    for period in _PERIODS:
-        if raw == period:
-            return period
-    raise InvalidRequest(f"`budget.period` must be one of {', '.join(_PERIODS)}.", param="budget.period")
-
-
-def _budget_to_json(budgets: tuple[Budget, ...]) -> dict[str, str] | None:
-    if not budgets:
-        return None
-    budget = budgets[0]
-    return {"amount": format_nano(budget.nano), "currency": budget.currency, "period": budget.period}
+def _budgets_to_json(budgets: tuple[Budget, ...]) -> dict[str, Any]:
+    return {BUDGET: short_to_json(budgets), BUDGETS: budgets_to_json(budgets)}
 
 
 def _iso(seconds: float | None) -> str | None:

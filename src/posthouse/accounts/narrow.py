@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from msgspec.structs import asdict, replace
 
+from posthouse.accounts.budgets import BUDGET, BUDGETS, what_of
 from posthouse.accounts.limits import COUNTS, SPEND
 from posthouse.accounts.model import NewKey
 from posthouse.core.caller import Budget, Caller, Limits
@@ -14,9 +15,9 @@ from posthouse.core.requests import SCOPES
 _NONE: Final = Limits()
 
 
-def narrowed(new: NewKey, by: Caller) -> NewKey:
+def narrowed(new: NewKey, by: Caller, budgets: str = BUDGETS) -> NewKey:
     """The same with what it does not say taken from the key that makes it. Forbidden, naming the field, where it says
-    something wider."""
+    something wider; `budgets` is by which name budgets were said."""
     own = by.subjects[0]
     models = new.models
     if by.models is not None:
@@ -44,7 +45,7 @@ def narrowed(new: NewKey, by: Caller) -> NewKey:
         unpriced="refuse" if by.unpriced == "refuse" else new.unpriced,
         limits=_limits(new.limits, own.limits, "limits"),
         model_limits=model_limits,
-        budgets=_budgets(new.budgets, own.budgets),
+        budgets=_budgets(new.budgets, own.budgets, budgets),
         expires_at=expires_at,
     )
 
@@ -65,19 +66,18 @@ def _limits(wanted: Limits, own: Limits, path: str) -> Limits:
     return Limits(**found, request_nano=spend.request_nano, request_currency=spend.request_currency)
 
 
-def _budgets(wanted: tuple[Budget, ...], own: tuple[Budget, ...]) -> tuple[Budget, ...]:
+def _budgets(wanted: tuple[Budget, ...], own: tuple[Budget, ...], name: str) -> tuple[Budget, ...]:
     """Its own where none are wanted. Else every one of its own must have one for the same that is no larger."""
     if not wanted:
         return own
-    given = {_place(budget): budget.nano for budget in wanted}
+    given = {what_of(budget): index for index, budget in enumerate(wanted)}
     for budget in own:
-        if given.get(_place(budget), budget.nano + 1) > budget.nano:
-            raise _wider("budget")
+        index = given.get(what_of(budget))
+        if index is None or (name == BUDGET and wanted[index].nano > budget.nano):
+            raise _wider(name)
+        if wanted[index].nano > budget.nano:
+            raise _wider(f"{name}[{index}].amount")
     return wanted
-
-
-def _place(budget: Budget) -> tuple[str, str, str, str | None]:
-    return budget.currency, budget.period, budget.zone, budget.model
 
 
 def _wider(path: str) -> Forbidden:

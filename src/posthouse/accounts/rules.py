@@ -7,10 +7,11 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import asdict
 
-from posthouse.accounts.limits import CURRENCY, MAX_NANO, UNPRINTABLE, check_limits, is_model
+from posthouse.accounts.budgets import check_budgets
+from posthouse.accounts.limits import UNPRINTABLE, check_limits, is_model
 from posthouse.accounts.model import PAGE_LIMIT, AccountChanges, Changes, KeyChanges, NewAccount, NewKey, Page
 from posthouse.accounts.rights import check_own, check_scopes
-from posthouse.core.caller import Budget, Limits
+from posthouse.core.caller import Limits
 from posthouse.core.errors import InvalidRequest
 
 MAX_NAME: Final = 128
@@ -29,7 +30,7 @@ def check_new_key(new: NewKey, now: float) -> None:
         raise InvalidRequest("`account` is not the id or name of an account.", param="account")
     _check_models(new.models)
     check_limits(asdict(new.limits), new.model_limits)
-    _check_budgets(new.budgets)
+    check_budgets(new.budgets, paid_in=False)
     check_scopes(new.scopes)
     check_own(new.own)
     _check_expiry(new.expires_at)
@@ -58,7 +59,7 @@ def check_new_account(new: NewAccount) -> None:
         check_parent(new.parent)
     _check_models(new.models)
     check_limits(asdict(new.limits), new.model_limits)
-    _check_budgets(new.budgets)
+    check_budgets(new.budgets, paid_in=True)
     check_scopes(new.scopes)
 
 
@@ -109,7 +110,7 @@ def _check_changes(changes: Changes) -> None:
     said = {name: value for name, value in values.items() if value is not UNSET}
     check_limits(said, None if changes.model_limits is UNSET else changes.model_limits)
     if changes.budgets is not UNSET:
-        _check_budgets(changes.budgets)
+        check_budgets(changes.budgets, paid_in=isinstance(changes, AccountChanges))
     if changes.scopes is not UNSET:
         check_scopes(changes.scopes)
 
@@ -152,18 +153,6 @@ def _check_aliases(aliases: dict[str, str] | None) -> None:
             raise InvalidRequest("`aliases` holds what is not the name of a model.", param="aliases")
         if model in aliases:
             raise InvalidRequest(f"`aliases.{name}` leads to another alias; it must name a model.", param="aliases")
-
-
-def _check_budgets(budgets: tuple[Budget, ...]) -> None:
-    for budget in budgets:
-        _check_budget(budget)
-
-
-def _check_budget(budget: Budget) -> None:
-    if not 0 <= budget.nano <= MAX_NANO:
-        raise InvalidRequest("`budget.amount` must not be negative or too large.", param="budget.amount")
-    if not CURRENCY.match(budget.currency):
-        raise InvalidRequest("`budget.currency` must be three capital letters, such as USD.", param="budget.currency")
 
 
 def _check_expiry(expires_at: float | None) -> None:

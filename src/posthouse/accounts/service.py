@@ -342,7 +342,7 @@ class Directory:
             # The revision first: a change that slips in behind it is read again, never missed.
             revision = store.revision(connection)
             admin_hash = store.fact(connection, _ADMIN_FACT)
-            accounts = store.all_accounts(connection)
+            accounts = store.with_credits(connection, store.all_accounts(connection))
             keys = store.live_keys(connection, self._clock())
         lines = lines_of(accounts)
         callers: dict[bytes, Caller] = {}

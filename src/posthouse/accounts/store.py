@@ -8,16 +8,17 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, insert, select, text, update
 
 from posthouse.accounts.model import Account, AccountChanges, Changes, Key, KeyChanges, Listing, Page
 from posthouse.core.caller import Budget, Limits, OwnCredential
 from posthouse.storage import revisions
-from posthouse.storage.tables import accounts, keys, meta
+from posthouse.storage.tables import accounts, credits, keys, meta
 from posthouse.storage.trees import subtree
 
 REVISION: Final = "accounts"
+_IN_ONE_QUERY: Final = 500  # ids that a query names
 _LIMITS: Final = Limits.__struct_fields__  # each has a column of its name
 # Text, since Core has an upsert only per dialect (see storage.revisions).
 _FIRST_ACCOUNT: Final = text(
@@ -99,20 +100,41 @@ def account_by(connection: Connection, reference: str) -> Account | None:
     for column in (accounts.c.id, accounts.c.name):
         row = connection.execute(select(accounts).where(column == reference)).first()
         if row is not None:
-            return _account(row)
+            return with_credits(connection, {row.id: _account(row)})[row.id]
     return None
 
 
 def all_accounts(connection: Connection) -> dict[str, Account]:
-    """By id."""
+    """By id; prepaid budgets without what has been paid in."""
     return {row.id: _account(row) for row in connection.execute(select(accounts))}
+
+
+def with_credits(connection: Connection, found: Mapping[str, Account]) -> dict[str, Account]:
+    """The same, each prepaid budget with the sum of what has been paid in."""
+    prepaid = [account.id for account in found.values() if any(budget.prepaid for budget in account.budgets)]
+    if not prepaid:
+        return dict(found)
+    query = select(credits.c.account_id, credits.c.currency, func.sum(credits.c.amount).label("paid"))
+    if len(prepaid) <= _IN_ONE_QUERY:
+        query = query.where(credits.c.account_id.in_(prepaid))
+    rows = connection.execute(query.group_by(credits.c.account_id, credits.c.currency))
+    paid = {(row.account_id, row.currency): int(row.paid) for row in rows}
+    filled = dict(found)
+    for account_id in prepaid:
+        account = found[account_id]
+        budgets = [
+            replace(one, nano=paid.get((account_id, one.currency), 0)) if one.prepaid else one
+            for one in account.budgets
+        ]
+        filled[account_id] = replace(account, budgets=tuple(budgets))
+    return filled
 
 
 def list_accounts(connection: Connection, page: Page, within: str | None) -> Listing[Account]:
     """`within` None lists all, else an account and those below it."""
     statement = select(accounts) if within is None else select(accounts).where(accounts.c.id.in_(subtree(within)))
     rows = _page(connection, statement, accounts.c.id, page)
-    return _listing([_account(row) for row in rows], page)
+    return _listing(list(with_credits(connection, {row.id: _account(row) for row in rows}).values()), page)
 
 
 def is_within(connection: Connection, account_id: str, above: str) -> bool:

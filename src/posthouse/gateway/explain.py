@@ -276,4 +276,4 @@ def _price(row: RequestRow, sources: Sources) -> dict[str, Any] | None:
 
 
 def _bounds(shown: dict[str, Any]) -> dict[str, Any]:
-    return {name: shown[name] for name in ("id", "name", "limits", "budget")}
+    return {name: shown[name] for name in ("id", "name", "limits", "budget", "budgets")}

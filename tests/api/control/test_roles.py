@@ -275,7 +275,7 @@ def test_a_member_makes_keys_no_wider_than_its_own(cast: Cast) -> None:
             return answer.json() if status == 201 else error_of(answer.json())
 
         child = made(201)
-        same = ("account", "models", "scopes", "unpriced", "limits", "budget", "expires_at")
+        same = ("account", "models", "scopes", "unpriced", "limits", "budget", "budgets", "expires_at")
         assert {name: child[name] for name in same} == {name: own[name] for name in same}
         assert (child["role"], child["own_credential"]) == (None, None)
         cast.scene.ask(child["key"], model="m")
@@ -288,6 +288,9 @@ def test_a_member_makes_keys_no_wider_than_its_own(cast: Cast) -> None:
             ({"limits": {"request_spend": {"amount": "1", "currency": "CNY"}}}, "limits.request_spend"),
             ({"budget": {"amount": "3", "currency": "USD", "period": "day"}}, "budget"),
             ({"budget": {"amount": "2", "currency": "USD", "period": "total"}}, "budget"),
+            ({"budgets": [{"amount": "3", "currency": "USD", "period": "day"}]}, "budgets[0].amount"),
+            ({"budgets": [{"amount": "1", "currency": "USD", "period": "day", "model": "m"}]}, "budgets"),
+            ({"budgets": [{"amount": "1", "currency": "USD", "period": "day", "time_zone": "+08:00"}]}, "budgets"),
             ({"expires_at": "2999-01-02"}, "expires_at"),
         ):
             error = made(403, **wish)

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter
 from msgspec.structs import replace
 
+from posthouse.accounts.budgets import BUDGET, BUDGETS, Stood
 from posthouse.accounts.forms import (
     account_changes_of,
     account_to_json,
@@ -15,13 +16,14 @@ from posthouse.accounts.forms import (
     new_account_of,
     new_key_of,
 )
-from posthouse.accounts.model import Account, NewKey, Page
+from posthouse.accounts.model import Account, Key, NewKey, Page
 from posthouse.accounts.narrow import narrowed
 from posthouse.api.control.door import Asking, Within, is_member
-from posthouse.api.control.parameters import PREFIX, Form, In, Paged
+from posthouse.api.control.parameters import PREFIX, Form, In, Paged, Settled
 from posthouse.api.control.records import AccountName, Under, account_id
 from posthouse.api.control.schemas import ACCOUNT_CHANGES, KEY_CHANGES, NEW_ACCOUNT, NEW_KEY, body
 from posthouse.api.services import Services
+from posthouse.billing.standings import all_committed
 from posthouse.core.caller import Caller
 from posthouse.core.errors import Forbidden
 
@@ -34,7 +36,8 @@ def create_key(services: In, form: Form, asking: Asking) -> dict[str, Any]:
     its own."""
     new = new_key_of(form)
     if is_member(asking):
-        new = _own_key(services, narrowed(new, asking), asking, said=form.get("account") is not None)
+        new = narrowed(new, asking, BUDGET if form.get(BUDGET) is not None else BUDGETS)
+        new = _own_key(services, new, asking, said=form.get("account") is not None)
     return created_to_json(services.directory.create_key(new), time.time())
 
 
@@ -57,9 +60,10 @@ def list_keys(
 
 
 @router.get("/keys/{key_id}")
-def get_key(services: In, key_id: str) -> dict[str, Any]:
-    """One key, by its id."""
-    return key_to_json(services.directory.get_key(key_id), time.time())
+def get_key(services: Settled, key_id: str) -> dict[str, Any]:
+    """One key, by its id, with what is spent and left of each of its budgets."""
+    key = services.directory.get_key(key_id)
+    return key_to_json(key, time.time(), _stood(services, key))
 
 
 @router.patch("/keys/{key_id}", openapi_extra=body(KEY_CHANGES))
@@ -94,9 +98,11 @@ def list_accounts(services: In, page: Paged, confined: Within, under: Under = No
 
 
 @router.get("/accounts/{account}")
-def get_account(services: In, account: str, confined: Within) -> dict[str, Any]:
-    """One account, by its id or its name, with its path from its root and the number of those right below it."""
-    return _shown(services, services.directory.get_account(account), confined)
+def get_account(services: Settled, account: str, confined: Within) -> dict[str, Any]:
+    """One account, by its id or its name, with its path from its root, the number of those right below it, and what is
+    spent and left of each of its budgets."""
+    found = services.directory.get_account(account)
+    return account_to_json(found, services.directory.place_of(found.id, confined), _stood(services, found))
 
 
 @router.patch("/accounts/{account}", openapi_extra=body(ACCOUNT_CHANGES))
@@ -105,5 +111,15 @@ def update_account(services: In, account: str, form: Form) -> dict[str, Any]:
     return _shown(services, services.directory.update_account(account, account_changes_of(form)))
 
 
-def _shown(services: Services, account: Account, confined: str | None = None) -> dict[str, Any]:
-    return account_to_json(account, services.directory.place_of(account.id, confined))
+def _shown(services: Services, account: Account) -> dict[str, Any]:
+    return account_to_json(account, services.directory.place_of(account.id))
+
+
+def _stood(services: Services, owner: Account | Key) -> list[Stood]:
+    """How its budgets stand by what has been recorded, all at one moment."""
+    if not owner.budgets:
+        return []
+    now_ms = int(time.time() * 1000)
+    with services.database.snapshot() as connection:
+        spent = all_committed(connection, owner.id, owner.budgets, now_ms)
+    return [Stood(budget, nano) for budget, nano in zip(owner.budgets, spent, strict=True)]

@@ -52,13 +52,13 @@ WHOLE: Final = fields("ABOM", "*")
 KEY: Final = {
     **fields("ABOM", "id name hint account account_name status models role created_at expires_at revoked_at"),
     **fields("ABOM", "defaults aliases strict scopes unpriced own_credential.accounts"),
-    **fields("ABM", "budget own_credential.fee_percent"),
+    **fields("ABM", "budget budgets own_credential.fee_percent"),
     **limits("ABOM", "ABM"),
 }
 ACCOUNT: Final = {
     **fields("ABOM", "id name kind status models scopes unpriced created_at disabled_at path children"),
     **fields("ABO", "parent"),
-    **fields("ABM", "budget"),
+    **fields("ABM", "budget budgets"),
     **limits("ABOM", "ABM"),
 }
 REQUEST: Final = {
@@ -83,7 +83,7 @@ EXPLAINED: Final = {
     },
     **fields("AB", "candidates.expected_cost candidates.currency hold price"),
     **{f"limits.{whose}.{path}": "ABO" for whose in _WHOSE for path in ("id", "name", *limits("", ""))},
-    **{f"limits.{whose}.{path}": "AB" for whose in _WHOSE for path in (f"limits.{SPEND}", "budget")},
+    **{f"limits.{whose}.{path}": "AB" for whose in _WHOSE for path in (f"limits.{SPEND}", "budget", "budgets")},
 }
 USAGE: Final = {
     **fields("ABOM", "group key model hour day provider deployment account requests input_tokens cached_input_tokens"),
@@ -91,19 +91,19 @@ USAGE: Final = {
     **fields("ABM", "cost currency"),
 }
 NEW_KEY: Final = {
-    **fields("AM", "name account models scopes expires_at defaults aliases strict budget"),
+    **fields("AM", "name account models scopes expires_at defaults aliases strict budget budgets"),
     **fields("A", "role unpriced own_credential"),
     **limits("AM", "AM"),
 }
 KEY_CHANGES: Final = {
     **fields("A", "name models scopes expires_at role defaults aliases strict own_credential"),
-    **fields("AB", "budget unpriced"),
+    **fields("AB", "budget budgets unpriced"),
     **limits("AO", "AB"),
 }
-NEW_ACCOUNT: Final = {**fields("A", "name parent kind models scopes unpriced budget"), **limits("A", "A")}
+NEW_ACCOUNT: Final = {**fields("A", "name parent kind models scopes unpriced budget budgets"), **limits("A", "A")}
 ACCOUNT_CHANGES: Final = {
     **fields("A", "name parent kind models scopes disabled"),
-    **fields("AB", "budget unpriced"),
+    **fields("AB", "budget budgets unpriced"),
     **limits("AO", "AB"),
 }
 

@@ -3,6 +3,7 @@ say (a test compares the members)."""
 
 from typing import Any, Final
 
+from posthouse.accounts.budgets import KINDS, MAX_BUDGETS, PERIODS
 from posthouse.accounts.limits import COUNTS
 from posthouse.accounts.model import ACCOUNT_KINDS, ROLES
 from posthouse.accounts.rights import MAX_PROVIDERS, OWN, UNPRICED
@@ -40,16 +41,46 @@ _LIMITS: Final[Schema] = {
     },
     "additionalProperties": False,
 }
+_SHORT: Final[Schema] = {
+    "amount": {"type": ["string", "integer"], "examples": ["5.00"], "description": "A decimal string."},
+    "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
+    "period": {"enum": [*PERIODS, None], "default": "total"},
+}
 _BUDGET: Final[Schema] = {
     "type": ["object", "null"],
-    "description": "The most that may be spent in a period (UTC).",
-    "properties": {
-        "amount": {"type": ["string", "integer"], "examples": ["5.00"], "description": "A decimal string."},
-        "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
-        "period": {"enum": ["total", "day", "week", "month"], "default": "total"},
-    },
+    "description": "In short: `budgets` with one limit, for all models, in the calendar of UTC.",
+    "properties": _SHORT,
     "required": ["amount", "currency"],
     "additionalProperties": False,
+}
+_BUDGETS: Final[Schema] = {
+    "type": ["array", "null"],
+    "maxItems": MAX_BUDGETS,
+    "description": "The most that may be spent, each in a period; every one of them holds. All are of one currency.",
+    "items": {
+        "type": "object",
+        "properties": {
+            **_SHORT,
+            "amount": {**_SHORT["amount"], "type": ["string", "integer", "null"]},
+            "time_zone": {
+                "type": ["string", "null"],
+                "examples": ["UTC", "+08:00", "Asia/Shanghai"],
+                "description": "Whose calendar the period is of; UTC without.",
+            },
+            "model": {
+                "type": ["string", "null"],
+                "minLength": 1,
+                "maxLength": 256,
+                "description": "Only what is asked of this model counts; all without.",
+            },
+            "kind": {
+                "enum": [*KINDS, None],
+                "description": "`prepaid`, of accounts only: its amount is what has been paid in, and is not said.",
+            },
+        },
+        "required": ["currency"],
+        "additionalProperties": False,
+    },
 }
 _MODELS: Final[Schema] = {
     "type": ["array", "null"],
@@ -115,6 +146,7 @@ _OWN_CREDENTIAL: Final[Schema] = {
 _BOUNDS: Final[Schema] = {
     "models": _MODELS,
     "budget": _BUDGET,
+    "budgets": _BUDGETS,
     "limits": _LIMITS,
     "scopes": _SCOPES,
     "unpriced": _UNPRICED,
