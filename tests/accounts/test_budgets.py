@@ -1,7 +1,8 @@
 """Budgets of keys and accounts: as JSON, by the rules, kept, and what has been paid in."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Final
 
 import pytest
 from sqlalchemy import event
@@ -26,7 +27,7 @@ from posthouse.storage.tables import credits
 from tests.accounts.conftest import START, Open
 
 USD = {"amount": "1", "currency": "USD"}
-WHOLE = [
+WHOLE: Final[list[dict[str, Any]]] = [
     {"amount": "5.50", "currency": "CNY", "period": "month", "time_zone": "Asia/Shanghai", "model": "gpt-5"},
     {"amount": 1, "currency": "CNY", "period": "day", "time_zone": "+08:00"},
     {"amount": "9", "currency": "CNY", "kind": "limit", "period": None, "model": None},
@@ -37,6 +38,17 @@ BUDGETS = (
     Budget(9_000_000_000, "CNY", "total"),
 )
 PREPAID = {"kind": "prepaid", "currency": "CNY"}
+
+
+def of_keys(budgets: tuple[Budget, ...]) -> list[Callable[[], None]]:
+    """Where the rules look at budgets of keys."""
+    new, changes = NewKey(name="k", budgets=budgets), KeyChanges(budgets=budgets)
+    return [partial(check_new_key, new, START), partial(check_key_changes, changes)]
+
+
+def of_accounts(budgets: tuple[Budget, ...]) -> list[Callable[[], None]]:
+    new, changes = NewAccount(name="a", budgets=budgets), AccountChanges(budgets=budgets)
+    return [partial(check_new_account, new), partial(check_account_changes, changes)]
 
 
 def test_budgets_are_read_as_they_are_documented() -> None:
@@ -135,12 +147,7 @@ def test_a_change_says_budgets_by_one_name_only() -> None:
     ],
 )
 def test_what_breaks_a_rule_is_refused_by_the_name_of_its_field(budgets: tuple[Budget, ...], param: str) -> None:
-    for check in (
-        lambda: check_new_key(NewKey(name="k", budgets=budgets), START),
-        lambda: check_new_account(NewAccount(name="a", budgets=budgets)),
-        lambda: check_key_changes(KeyChanges(budgets=budgets)),
-        lambda: check_account_changes(AccountChanges(budgets=budgets)),
-    ):
+    for check in (*of_keys(budgets), *of_accounts(budgets)):
         with pytest.raises(InvalidRequest) as caught:
             check()
         assert caught.value.param == param
@@ -163,12 +170,9 @@ def test_what_is_prepaid_is_one_balance_for_all_models(budgets: tuple[Budget, ..
 
 def test_a_key_is_not_prepaid() -> None:
     prepaid = (Budget(0, "CNY", "total", prepaid=True),)
-    check_new_account(NewAccount(name="a", budgets=prepaid))
-    check_account_changes(AccountChanges(budgets=prepaid))
-    for check in (
-        lambda: check_new_key(NewKey(name="k", budgets=prepaid), START),
-        lambda: check_key_changes(KeyChanges(budgets=prepaid)),
-    ):
+    for check in of_accounts(prepaid):
+        check()
+    for check in of_keys(prepaid):
         with pytest.raises(InvalidRequest) as caught:
             check()
         assert caught.value.param == "budgets[0].kind"

@@ -33,6 +33,51 @@ def test_a_key_holds_what_the_options_say(shell: Shell) -> None:
     assert [row["id"] for row in shell.rows("keys", "list", "--account", "acme")] == [made["id"]]
 
 
+def test_budgets_of_models_and_calendars_are_said_by_options_and_shown(shell: Shell) -> None:
+    words = ["--budget", "20 cny/day zone=Asia/Shanghai model=gpt-5", "--budget", "100 CNY / month zone=+08:00"]
+    made = shell.json("keys", "create", "--name", "n", *words, "--budget", "1000 CNY")
+    assert [(one["amount"], one["period"], one["time_zone"], one["model"]) for one in made["budgets"]] == [
+        ("20", "day", "Asia/Shanghai", "gpt-5"),
+        ("100", "month", "+08:00", None),
+        ("1000", "total", "UTC", None),
+    ]
+    assert made["budget"] == {"amount": "100", "currency": "CNY", "period": "month"}
+    row = shell.run("keys", "list").stdout.splitlines()[1]
+    assert "20 CNY/day zone=Asia/Shanghai model=gpt-5, 100 CNY/month zone=+08:00, 1000 CNY " in row
+    assert shell.rows("keys", "list")[0]["budgets"] == made["budgets"]
+
+
+def test_an_account_is_prepaid_and_its_budgets_are_replaced_and_taken_away(shell: Shell) -> None:
+    made = shell.json("accounts", "create", "--name", "acme", "--budget", "prepaid cny", "--budget", "9 CNY/day")
+    assert [(one["kind"], one["amount"], one["currency"]) for one in made["budgets"]] == [
+        ("prepaid", "0", "CNY"),
+        ("limit", "9", "CNY"),
+    ]
+    assert "prepaid 0 CNY, 9 CNY/day" in shell.run("accounts", "list").stdout
+    changed = shell.json("accounts", "update", "acme", "--budget", "5 USD/week model=m")
+    assert [(one["amount"], one["model"]) for one in changed["budgets"]] == [("5", "m")]
+    assert changed["budget"] is None
+    assert shell.json("accounts", "update", "acme", "--rpm", "5")["budgets"] == changed["budgets"]
+    assert shell.json("accounts", "update", "acme", "--budget", "none")["budgets"] == []
+
+
+def test_rights_are_said_by_options_and_shown_where_somebody_has_them(shell: Shell) -> None:
+    shell.run("keys", "create", "--name", "plain")
+    assert "scopes" not in shell.run("keys", "list").stdout
+    words = "--scope chat --scope rerank --unpriced refuse --own-credential main --own-credential spare --own-fee 2.50"
+    made = shell.json("keys", "create", "--name", "special", *words.split())
+    assert (made["scopes"], made["unpriced"]) == (["chat", "rerank"], "refuse")
+    assert made["own_credential"] == {"accounts": ["main", "spare"], "fee_percent": "2.5"}
+    head, row, _ = shell.run("keys", "list").stdout.splitlines()
+    assert head.endswith("scopes        unpriced  own credential")
+    assert row.endswith("chat, rerank  refuse    accounts=main, spare fee_percent=2.5")
+    team = shell.json("accounts", "create", "--name", "team", "--scope", "chat", "--unpriced", "allow")
+    assert (team["scopes"], team["unpriced"]) == (["chat"], "allow")
+    assert "chat" in shell.run("accounts", "list").stdout
+    cleared = shell.json("accounts", "update", "team", "--scope", "none", "--unpriced", "none")
+    assert (cleared["scopes"], cleared["unpriced"]) == (None, None)
+
+
 def test_what_a_key_wants_is_said_by_options_and_shown_where_it_wants_something(shell: Shell) -> None:
     assert "wishes" not in shell.run("keys", "list").stdout
     words = "--default temperature=0.2 --default reasoning_effort=low --default stop=[1,2] --alias gpt-4=m --strict"
@@ -109,7 +154,18 @@ def test_an_account_changes_only_what_is_given(shell: Shell) -> None:
         (["keys", "create"], 2, "--name"),
         (["keys", "create", "--name", ""], 2, "name"),
         (["keys", "create", "--name", "a", "--budget", "much"], 2, "--budget"),
-        (["keys", "create", "--name", "a", "--budget", "1 USD/year"], 2, "period"),
+        (["keys", "create", "--name", "a", "--budget", "1 USD/year"], 2, "budgets[0].period"),
+        (["keys", "create", "--name", "a", "--budget", "1 USD/day zone=Mars"], 2, "budgets[0].time_zone"),
+        (["keys", "create", "--name", "a", "--budget", "1 USD/day tz=UTC"], 2, "--budget"),
+        (["keys", "create", "--name", "a", "--budget", "1 USD model=m model=n"], 2, "--budget"),
+        (["keys", "create", "--name", "a", "--budget", "1 USD model="], 2, "--budget"),
+        (["keys", "create", "--name", "a", "--budget", "1 USD", "--budget", "2 CNY/day"], 2, "budgets[1].currency"),
+        (["keys", "create", "--name", "a", "--budget", "prepaid CNY"], 2, "budgets[0].kind"),
+        (["accounts", "create", "--name", "a", "--budget", "prepaid CNY/day"], 2, "budgets[0].period"),
+        (["keys", "create", "--name", "a", "--scope", "video"], 2, "scopes[0]"),
+        (["keys", "create", "--name", "a", "--unpriced", "auto"], 2, "unpriced"),
+        (["keys", "create", "--name", "a", "--own-fee", "1"], 2, "--own-credential"),
+        (["keys", "create", "--name", "a", "--own-credential", "m", "--own-fee", "x"], 2, "fee_percent"),
         (["keys", "create", "--name", "a", "--rpm", "lots"], 2, "--rpm"),
         (["keys", "create", "--name", "a", "--rpm", "-1"], 2, "rpm"),
         (["keys", "create", "--name", "a", "--expires", "1999-01-01"], 2, "expires_at"),

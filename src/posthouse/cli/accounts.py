@@ -9,18 +9,22 @@ from posthouse.accounts.forms import account_changes_of, account_to_json, new_ac
 from posthouse.accounts.model import PAGE_LIMIT, Account, Page
 from posthouse.accounts.service import Directory
 from posthouse.cli.options import (
+    NONE,
     AsJson,
-    BudgetText,
+    Budgets,
     Concurrency,
     Config,
     Data,
     Limit,
     Models,
     Rpm,
+    Scopes,
     Tpm,
     Under,
-    budget_of,
+    UnpricedWord,
+    budgets_of,
     limits_of,
+    shown_budgets,
     shown_limits,
 )
 from posthouse.cli.output import reporting, say, show_json, show_listing
@@ -28,7 +32,6 @@ from posthouse.cli.workbench import opened_books
 from posthouse.core.errors import InvalidRequest
 
 app = typer.Typer(help="Accounts, which own keys.", no_args_is_help=True)
-_NONE = "none"  # takes a budget, the models or the parent away; 0 does the same for a limit
 Kind = Annotated[str | None, typer.Option(help="person, team or app.", show_default=False)]
 
 
@@ -39,11 +42,13 @@ def create(  # noqa: PLR0913
     parent: Annotated[str | None, typer.Option(help="The account that it is under, by id or name.")] = None,
     kind: Kind = None,
     model: Models = None,
-    budget: BudgetText = None,
+    budget: Budgets = None,
     rpm: Rpm = None,
     tpm: Tpm = None,
     concurrency: Concurrency = None,
     limit: Limit = None,
+    scope: Scopes = None,
+    unpriced: UnpricedWord = None,
     as_json: AsJson = False,
     config: Config = None,
     data: Data = None,
@@ -52,7 +57,8 @@ def create(  # noqa: PLR0913
     with reporting(), opened_books(config, data) as books:
         limits = limits_of({"rpm": rpm, "tpm": tpm, "concurrency": concurrency}, limit)
         place = {"parent": parent, "kind": kind, "models": model or None}
-        body = {"name": name, **place, "budget": budget_of(budget), "limits": limits}
+        rights = {"scopes": scope or None, "unpriced": unpriced}
+        body = {"name": name, **place, "budgets": budgets_of(budget), "limits": limits, **rights}
         account = books.directory().create_account(new_account_of(body))
     _show(account, "is made", as_json=as_json)
 
@@ -64,9 +70,19 @@ def list_(under: Under = None, as_json: AsJson = False, config: Config = None, d
         directory = books.directory()
         within = None if under is None else directory.get_account(under).id
         rows = [account_to_json(account) for account in _all(directory, within)]
-    columns = ("id", "name", "kind", "parent", "status", "models", "budget", "limits", "created_at", "disabled_at")
+    columns: tuple[str, ...] = ("id", "name", "kind", "parent", "status", "models", "budgets", "limits")
+    columns += ("created_at", "disabled_at")
     if not as_json:
-        rows = [{**row, "models": row["models"] or "all", "limits": shown_limits(row["limits"])} for row in rows]
+        rows = [
+            {
+                **row,
+                "models": row["models"] or "all",
+                "budgets": shown_budgets(row["budgets"]),
+                "limits": shown_limits(row["limits"]),
+            }
+            for row in rows
+        ]
+        columns += tuple(name for name in ("scopes", "unpriced") if any(row[name] for row in rows))
     show_listing(rows, columns, as_json=as_json, empty="No accounts.")
 
 
@@ -81,11 +97,13 @@ def update(  # noqa: PLR0913
     disable: Annotated[
         bool | None, typer.Option("--disable/--enable", help="Stop all of its keys, or let them work again.")
     ] = None,
-    budget: BudgetText = None,
+    budget: Budgets = None,
     rpm: Rpm = None,
     tpm: Tpm = None,
     concurrency: Concurrency = None,
     limit: Limit = None,
+    scope: Scopes = None,
+    unpriced: UnpricedWord = None,
     as_json: AsJson = False,
     config: Config = None,
     data: Data = None,
@@ -95,11 +113,14 @@ def update(  # noqa: PLR0913
         said = {"name": name, "kind": kind, "disabled": disable}
         body: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
         if parent is not None:
-            body["parent"] = None if parent == _NONE else parent
-        if model:
-            body["models"] = None if model == [_NONE] else model
-        if budget is not None:
-            body["budget"] = None if budget == _NONE else budget_of(budget)
+            body["parent"] = None if parent == NONE else parent
+        if unpriced is not None:
+            body["unpriced"] = None if unpriced == NONE else unpriced
+        for field, names in (("models", model), ("scopes", scope)):
+            if names:
+                body[field] = None if names == [NONE] else names
+        if budget:
+            body["budgets"] = budgets_of(budget)
         limits = limits_of({"rpm": rpm, "tpm": tpm, "concurrency": concurrency}, limit)
         if limits:
             body["limits"] = limits

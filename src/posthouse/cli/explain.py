@@ -8,7 +8,7 @@ import typer
 from posthouse.billing import store
 from posthouse.billing.store import RequestDetail
 from posthouse.cli.market import visit
-from posthouse.cli.options import AsJson, Config, Data
+from posthouse.cli.options import AsJson, Config, Data, shown_budgets
 from posthouse.cli.output import cell, reporting, say, show_json, table
 from posthouse.cli.workbench import Market, price_book, settled_books
 from posthouse.core.errors import NotFound
@@ -79,8 +79,8 @@ def _text(shown: dict[str, Any]) -> str:
     above = [("account above", bounds) for bounds in now["above"]]
     for name, bounds in [("key", now["key"]), ("account", now["account"]), *above]:
         if bounds is not None:
-            limits, budget = cell(bounds["limits"]), cell(bounds["budget"])
-            parts.append(f"The {name} {bounds['name']} now: limits {limits}, budget {budget}")
+            limits, budgets = cell(bounds["limits"]), cell(shown_budgets(bounds["budgets"]))
+            parts.append(f"The {name} {bounds['name']} now: limits {limits}, budgets {budgets}")
     return "\n".join(parts)
 
 

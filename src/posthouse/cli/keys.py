@@ -13,23 +13,27 @@ from posthouse.accounts.service import Directory
 from posthouse.cli.options import (
     Account,
     AsJson,
-    BudgetText,
+    Budgets,
     Concurrency,
     Config,
     Data,
     Limit,
     Models,
     Rpm,
+    Scopes,
     Tpm,
     Under,
-    budget_of,
+    UnpricedWord,
+    budgets_of,
     limits_of,
     pairs_of,
+    shown_budgets,
     shown_limits,
     value_of,
 )
 from posthouse.cli.output import reporting, say, show_json, show_listing
 from posthouse.cli.workbench import opened_books
+from posthouse.core.errors import InvalidRequest
 
 app = typer.Typer(help="Keys, which applications call with.", no_args_is_help=True)
 
@@ -40,11 +44,20 @@ def create(  # noqa: PLR0913
     name: Annotated[str, typer.Option(help="What the key is for.")],
     account: Account = None,
     model: Models = None,
-    budget: BudgetText = None,
+    budget: Budgets = None,
     rpm: Rpm = None,
     tpm: Tpm = None,
     concurrency: Concurrency = None,
     limit: Limit = None,
+    scope: Scopes = None,
+    unpriced: UnpricedWord = None,
+    own_credential: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PROVIDER", help="A provider account whose credential its holder may replace; repeat it."),
+    ] = None,
+    own_fee: Annotated[
+        str | None, typer.Option(metavar="PERCENT", help="What such a request is charged, in per cent of its price.")
+    ] = None,
     role: Annotated[
         str | None, typer.Option(help="What it may do on the control plane: member, operator, billing or admin.")
     ] = None,
@@ -67,8 +80,11 @@ def create(  # noqa: PLR0913
             "name": name,
             "account": account,
             "models": model or None,
-            "budget": budget_of(budget),
+            "budgets": budgets_of(budget),
             "limits": limits_of({"rpm": rpm, "tpm": tpm, "concurrency": concurrency}, limit),
+            "scopes": scope or None,
+            "unpriced": unpriced,
+            "own_credential": _own_credential(own_credential, own_fee),
             "role": role,
             "expires_at": expires,
             "defaults": {name: value_of(text) for name, text in pairs_of(default, "--default")},
@@ -104,19 +120,23 @@ def list_(
         "account_name",
         "status",
         "models",
-        "budget",
+        "budgets",
         "limits",
         "expires_at",
     )
     if not as_json:
         rows = [
-            {**row, "models": row["models"] or "all", "limits": shown_limits(row["limits"]), "wishes": _wishes(row)}
+            {
+                **row,
+                "models": row["models"] or "all",
+                "budgets": shown_budgets(row["budgets"]),
+                "limits": shown_limits(row["limits"]),
+                "wishes": _wishes(row),
+            }
             for row in rows
         ]
-        if any(row["role"] for row in rows):
-            columns = (*columns, "role")
-        if any(row["wishes"] for row in rows):
-            columns = (*columns, "wishes")
+        seldom = ("scopes", "unpriced", "own_credential", "role", "wishes")
+        columns += tuple(name for name in seldom if any(row[name] for row in rows))
     show_listing(rows, columns, as_json=as_json, empty="No keys yet. Make one: posthouse keys create --name my-app")
 
 
@@ -134,6 +154,14 @@ def revoke(
         show_json(key_to_json(key, time.time()))
     else:
         say(f"The key {key.id} ({key.name}) is revoked.")
+
+
+def _own_credential(accounts: list[str] | None, fee: str | None) -> dict[str, Any] | None:
+    if not accounts:
+        if fee is not None:
+            raise InvalidRequest("--own-fee: say with --own-credential in whose place a credential may be brought")
+        return None
+    return {"accounts": accounts, "fee_percent": fee}
 
 
 def _wishes(row: dict[str, Any]) -> list[str]:

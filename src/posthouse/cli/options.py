@@ -14,9 +14,21 @@ Config = Annotated[Path | None, typer.Option(help="The configuration file.", sho
 Data = Annotated[Path | None, typer.Option(help="The data folder.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Account = Annotated[str | None, typer.Option(help="The owner, by id or name.", show_default="default")]
-BudgetText = Annotated[
+Budgets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--budget",
+        metavar="AMOUNT CURRENCY[/PERIOD] [zone=ZONE] [model=MODEL]",
+        help='The most to spend, as in "5.00 USD/month"; total without a period; repeat it.',
+    ),
+]
+Scopes = Annotated[
+    list[str] | None,
+    typer.Option("--scope", help="A kind of requests that it may make, such as chat; repeat it. All without."),
+]
+UnpricedWord = Annotated[
     str | None,
-    typer.Option(metavar="AMOUNT CURRENCY[/PERIOD]", help='The most to spend, as in "5.00 USD/month"; total without.'),
+    typer.Option("--unpriced", help="allow or refuse what no price is known for.", show_default=False),
 ]
 Rpm = Annotated[int | None, typer.Option(help="Requests per minute.")]
 Tpm = Annotated[int | None, typer.Option(help="Tokens per minute.")]
@@ -31,18 +43,60 @@ Limit = Annotated[
 Models = Annotated[list[str] | None, typer.Option("--model", help="A model that it may use; repeat it. All without.")]
 Under = Annotated[str | None, typer.Option(help="Only what is under this account, by id or name.")]
 
+NONE: Final = "none"
+"""What takes away all of something that a command changes."""
 _BUDGET: Final = re.compile(r"(?P<amount>\S+)\s+(?P<currency>[A-Za-z]{3})(?:\s*/\s*(?P<period>\w+))?\Z")
+_PREPAID: Final = "prepaid"
+_WORDS: Final = {"zone": "time_zone", "model": "model"}
 
 
-def budget_of(text: str | None) -> dict[str, str] | None:
-    """The budget that `--budget` means, as the admin API takes it. InvalidRequest where it means none."""
-    if text is None:
+def budgets_of(texts: Sequence[str] | None) -> list[dict[str, str]] | None:
+    """The budgets that the options mean, as the admin API takes them; `none` alone is none at all. InvalidRequest where
+    one means nothing."""
+    if not texts:
         return None
-    match = _BUDGET.match(text.strip())
+    return [] if list(texts) == [NONE] else [_budget_of(text) for text in texts]
+
+
+def _budget_of(text: str) -> dict[str, str]:
+    words, named = text.split(), {}
+    while words and "=" in words[-1]:
+        name, _, value = words.pop().partition("=")
+        if name not in _WORDS or _WORDS[name] in named or not value:
+            raise _no_budget()
+        named[_WORDS[name]] = value
+    match = _BUDGET.match(" ".join(words))
     if match is None:
-        raise InvalidRequest('--budget: expected an amount, a currency and a period, such as "5.00 USD/month"')
-    found = {"amount": match["amount"], "currency": match["currency"].upper()}
-    return found if match["period"] is None else {**found, "period": match["period"].lower()}
+        raise _no_budget()
+    found = {"currency": match["currency"].upper(), **named}
+    if match["period"] is not None:
+        found["period"] = match["period"].lower()
+    if match["amount"].lower() == _PREPAID:
+        return {"kind": _PREPAID, **found}
+    return {"amount": match["amount"], **found}
+
+
+def _no_budget() -> InvalidRequest:
+    return InvalidRequest(
+        '--budget: expected an amount, a currency and a period, such as "5.00 USD/month", and behind them zone=ZONE or '
+        'model=MODEL where you wish; or "prepaid CNY"'
+    )
+
+
+def shown_budgets(budgets: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each for people, much as `--budget` takes it."""
+    return [_shown_budget(one) for one in budgets]
+
+
+def _shown_budget(one: Mapping[str, Any]) -> str:
+    words = [f"{one['amount']} {one['currency']}" + ("" if one["period"] == "total" else f"/{one['period']}")]
+    if one["kind"] == _PREPAID:
+        words.insert(0, _PREPAID)
+    if one["time_zone"] != "UTC":
+        words.append(f"zone={one['time_zone']}")
+    if one["model"] is not None:
+        words.append(f"model={one['model']}")
+    return " ".join(words)
 
 
 def limits_of(minute: Mapping[str, int | None], limits: Sequence[str] | None) -> dict[str, Any]:
