@@ -146,9 +146,9 @@ async def test_what_a_server_comes_back_with_counts_in_every_budget_and_the_book
         applier.begin()
         applier.apply(encoded([(HOLD, hold)]))
         applier.commit()
+    here = await place.replica("here")
     with place.database.write() as connection:
         connection.execute(insert(replicas).values(name="journal_gone", seen_at=1, applied_to=0))
-    here = await place.replica("here")
     assert [await place.left(here, one) for one in (place.key, place.team, place.root)] == [500] * 3
     assert expire_of(place.database, AT + GONE_MS) == 1
     root = here.installation.encode()
@@ -175,10 +175,12 @@ async def test_what_a_server_comes_back_with_counts_in_every_budget_and_the_book
 
 
 @pytest.mark.req("LATE-005")
-async def test_a_correction_reaches_the_purses_of_all_accounts_above(place: Place) -> None:
-    here = await place.replica("here")
+async def test_a_correction_reaches_the_purses_of_all_accounts_above_whoever_has_loaded_them(place: Place) -> None:
+    other = await place.replica("other")
     for subject in (place.key, place.team, place.root):
-        assert await place.left(here, subject) == 1_000
+        assert await place.left(other, subject) == 1_000
+    here = await place.replica("here")
+    await place.close(other)
     with closing(APPLIERS["postgresql"](place.database)) as applier:
         hold, end, _ = lines_of(place, "journal_x")
         applier.begin()

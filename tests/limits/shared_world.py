@@ -72,8 +72,8 @@ class World:
         return SharedGate(line, self.books, Calendar(), drain=0.1)
 
     async def keys(self) -> list[bytes]:
-        line = self.lines[0]
-        found: list[bytes] = await line.ask(b"k", "KEYS", f"ph:{{{self.root}}}:*")
+        head = f"ph:{{{self.root}}}:"  # of a cluster, the node that has them is asked
+        found: list[bytes] = await self.lines[0].ask(head.encode(), "KEYS", f"{head}*")
         return found
 
     async def forget(self, part: bytes = b"") -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -158,6 +158,113 @@ async def test_a_clusters_keys_are_asked_of_the_node_that_has_them() -> None:
         assert await line.ask(b"{away}", "GET", b"{away}") == b"low"
         assert await line.ask(b"{once}", "GET", b"{once}") == b"low"
         assert asked["low"] and asked["high"]
+        await line.close()
+
+
+def lone(says: Callable[[list[bytes]], bytes], ports: Sequence[int]) -> "_serving":
+    """A node of a cluster of which the last of `ports` has all slots and the first is a replica; it answers everything
+    else by `says`."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while words := await _command(reader):
+            if words[0] == b"CLIENT":
+                writer.write(b"+OK\r\n")
+            elif words[0] == b"CLUSTER":
+                # An endpoint that the node does not know is nil: it is where we have reached it.
+                nodes = b"".join(b"*2\r\n$-1\r\n:%d\r\n" % port for port in (ports[-1], ports[0]))
+                writer.write(b"*1\r\n*4\r\n:0\r\n:16383\r\n%b" % nodes)
+            else:
+                writer.write(says(words))
+
+    return _serving(serve)
+
+
+def port_of(url: str) -> int:
+    return int(url.rsplit(":", 1)[1])
+
+
+@pytest.mark.req("REDIS-010")
+async def test_what_meets_a_slot_on_the_move_is_asked_again_within_the_patience() -> None:
+    moving = True
+    tries: list[bytes] = []
+
+    def says(words: list[bytes]) -> bytes:
+        tries.append(words[1])
+        return b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n" if moving else b"+done\r\n"
+
+    ports: list[int] = []
+    async with lone(says, ports) as url:
+        ports.append(port_of(url))
+        line = Redis(url, patience=5.0)
+        assert await line.open()
+        asked = asyncio.ensure_future(line.ask(b"k", "GET", b"k"))
+        await _until(lambda: len(tries) >= 3)
+        moving = False
+        assert await asked == b"done"
+        assert line.counts.unanswered == 0
+        await line.close()
+
+
+@pytest.mark.req("REDIS-010")
+@pytest.mark.parametrize("error", [b"CLUSTERDOWN The cluster is down", b"TRYAGAIN later", b"LOADING", b"READONLY no"])
+async def test_a_server_that_can_do_nothing_is_lost_until_it_can(error: bytes) -> None:
+    able = False
+
+    def says(words: list[bytes]) -> bytes:
+        return b"+done\r\n" if able else b"-%b\r\n" % error
+
+    moves: list[bool] = []
+    ports: list[int] = []
+    async with lone(says, ports) as url:
+        ports.append(port_of(url))
+        line = Redis(url, patience=0.05, changed=moves.append)
+        assert await line.open()
+        with pytest.raises(RedisLost):
+            await line.ask(b"k", "GET", b"k")
+        assert moves == [True, False]
+        assert not line.up
+        able = True
+        await _until(lambda: line.up)
+        assert moves == [True, False, True]
+        assert await line.ask(b"k", "GET", b"k") == b"done"
+        await line.close()
+
+
+@pytest.mark.req("REDIS-011")
+async def test_who_has_the_slots_of_a_node_that_is_gone_is_asked_of_the_others() -> None:
+    """The only master is gone for ever, its replica takes over, and nobody sends MOVED."""
+    moves: list[bool] = []
+    ports: list[int] = []
+    async with lone(lambda _: b"+heir\r\n", ports) as heir:
+        ports.append(port_of(heir))
+        async with lone(lambda _: b"+master\r\n", ports) as master:
+            ports.append(port_of(master))
+            line = Redis(master, changed=moves.append)
+            assert await line.open()
+            assert await line.ask(b"k", "GET", b"k") == b"master"
+            assert moves == [True]
+            ports.append(port_of(heir))
+        await _until(lambda: not line.up)
+        await _until(lambda: line.up)
+        assert moves == [True, False, True]
+        assert await line.ask(b"k", "GET", b"k") == b"heir"
+        await line.close()
+
+
+@pytest.mark.req("REDIS-011")
+async def test_where_all_nodes_have_other_addresses_the_one_of_the_url_is_asked_again() -> None:
+    ports: list[int] = []
+    async with lone(lambda _: b"+new\r\n", ports) as home:
+        async with lone(lambda _: b"+old\r\n", ports) as old:
+            ports.append(port_of(old))
+            line = Redis(home)
+            await line.open()
+            await _until(lambda: line.up)
+            assert await line.ask(b"k", "GET", b"k") == b"old"
+            ports.append(port_of(home))
+        await _until(lambda: not line.up)
+        await _until(lambda: line.up)
+        assert await line.ask(b"k", "GET", b"k") == b"new"
         await line.close()
 
 

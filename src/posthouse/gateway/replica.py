@@ -75,7 +75,7 @@ class Replica:
         if not await self._redis.open():
             logger.warning("Redis does not answer yet: rate limits are this server's own, and budgets are closed")
         else:
-            await self._shared.meet_clock()
+            await self._shared.meet_clock(self.installation)
 
     async def start(self) -> None:
         """Says that this server lives, before it admits anything."""

@@ -238,9 +238,9 @@ class SharedGate:
             for start in range(0, len(requests), 1000):
                 await self._redis.result(RENEW, (key,), OVERDUE_MS, *requests[start : start + 1000])
 
-    async def meet_clock(self) -> None:
-        """Learns Redis's clock."""
-        seconds, micros = await self._redis.ask(b"ph:clock", "TIME")
+    async def meet_clock(self, root: str) -> None:
+        """Learns Redis's clock, of a cluster that of the node that has these keys."""
+        seconds, micros = await self._redis.ask(b"ph:{%b}:clock" % root.encode(), "TIME")
         self._ahead = int(seconds) + int(micros) / 1e6 - self._clock()
 
     def touched(self) -> list[tuple[str, str]]:
@@ -294,7 +294,7 @@ class SharedGate:
         return _Keys(head + b"epoch", tuple(subjects), tuple(purses), limits_of), tuple(words)
 
     async def _meet(self, root: str) -> bytes:
-        await self.meet_clock()
+        await self.meet_clock(root)
         return await self.purses.meet(root)
 
 

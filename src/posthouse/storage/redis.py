@@ -2,7 +2,8 @@
 
 `call` never blocks and never raises: what comes of it is told to whoever asked, within `patience` seconds, and at once
 while there is no server. A cluster's keys are found by their slot; the map of slots is read at the start and again
-whenever a node says that a slot has moved. Above: limits. Below: redis_wire.py.
+whenever a node says that a slot has moved, has been lost or cannot be reached. Above: limits. Below: redis_node.py,
+redis_wire.py.
 """
 
 import asyncio
@@ -18,14 +19,21 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from posthouse.core.errors import ConfigError
-from posthouse.storage.redis_wire import Address, RedisError, RedisLost, Waiter, Wire, Word, asked, connect
+from posthouse.storage.redis_node import PAUSES, Node
+from posthouse.storage.redis_wire import Address, RedisError, RedisLost, Waiter, Word, asked
 
 logger = logging.getLogger("posthouse.storage")
 
 SLOTS: Final = 16_384
 MAX_NODES: Final = 1_000
 _HOPS: Final = 4  # how often a command is sent on to another node
-_PAUSES: Final = (0.05, 0.1, 0.25, 0.5, 1.0)  # seconds between attempts to connect; the last one again and again
+_SOON: Final = 0.01  # seconds until a command is sent again that met a slot on the move
+MAX_AGAIN: Final = 20_000  # commands that wait for that
+_WELL: Final = 10.0  # seconds after which a server that was unable is taken for one that was well
+# What a server answers that has done nothing and can do nothing for now: it is as good as lost.
+_UNABLE: Final = frozenset(
+    "CLUSTERDOWN TRYAGAIN MOVED ASK LOADING MASTERDOWN READONLY BUSY OOM MISCONF NOREPLICAS".split()
+)
 
 
 class Script:
@@ -79,24 +87,47 @@ def slot_of(key: bytes) -> int:
     return crc_hqx(key, 0) % SLOTS
 
 
+class _Asking(Struct, gc=False):
+    """A command on its way: `hops` to other nodes are left; `until`, of the loop's clock, it is tried again."""
+
+    key: bytes
+    words: tuple[Word, ...]
+    waiter: Waiter
+    hops: int = _HOPS
+    until: float = 0.0
+
+
 class Redis:
-    """The line. `changed(up)` is called whenever the line came up or went down; up means that every node is there."""
+    """The line. `changed(up)` is called whenever the line came up or went down, in the turn of the loop in which it
+    did; up means that every node is there whose slots were asked about, and does what it is told."""
 
     def __init__(self, url: str, patience: float = 0.25, changed: Callable[[bool], None] | None = None) -> None:
         self._home = address_of(url)
         self._patience = patience
         self._changed = changed
-        self._nodes: dict[tuple[str, int], _Node] = {}
-        self._slots: list[_Node] | None = None  # None: one server, no cluster
-        self._first: _Node | None = None
+        self._nodes: dict[tuple[str, int], Node] = {}
+        self._slots: list[Node] | None = None  # None: one server, no cluster
+        self._known = False  # whether it is a cluster has been asked
+        self._used: set[int] = set()  # slots
+        self._replicas: list[Address] = []
+        self._first: Node | None = None
         self._mapping: asyncio.Task[None] | None = None
+        self._told = False  # what `changed` was told last
+        self._ailing: asyncio.TimerHandle | None = None
+        self._ails = 0
+        self._ailed_at = -_WELL
+        self._again = 0  # commands that are to be tried again
         self._closed = False
         self.counts = Counts()
 
     @property
     def up(self) -> bool:
-        """Whether every node is connected."""
-        return self._first is not None and all(node.wire is not None for node in self._nodes.values())
+        if self._first is None or self._ailing is not None:
+            return False
+        if self._slots is None:
+            return self._first.wire is not None
+        nodes = [self._slots[slot] for slot in self._used] or self._nodes.values()
+        return all([node.wire is not None for node in nodes])
 
     async def open(self) -> bool:
         """Connects; False where that did not work at once: it is tried again in the background, for ever."""
@@ -108,6 +139,8 @@ class Redis:
     async def close(self) -> None:
         """Who waits is told RedisLost."""
         self._closed = True
+        if self._ailing is not None:
+            self._ailing.cancel()
         tasks = [self._mapping, *(node.dialling for node in self._nodes.values())]
         running = [task for task in tasks if task is not None]
         for task in running:
@@ -120,21 +153,19 @@ class Redis:
 
     def call(self, key: bytes, words: tuple[Word, ...], waiter: Waiter) -> None:
         """Sends a command about `key`."""
-        self._send(self._node_of(key), words, waiter, _HOPS)
+        self._send(_Asking(key, words, waiter))
 
     def run(self, script: Script, keys: tuple[bytes, ...], arguments: tuple[Word, ...], waiter: Waiter) -> None:
         """Runs a script; all `keys` (one at least) lie in one slot."""
-        node = self._node_of(keys[0])
-        words = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
 
         def come(value: Any) -> None:
             if isinstance(value, RedisError) and str(value).startswith("NOSCRIPT"):
                 again = ("EVAL", script.body, len(keys), *keys, *arguments)
-                self._send(self._node_of(keys[0]), again, waiter, _HOPS)
+                self._send(_Asking(keys[0], again, waiter))
             else:
                 waiter(value)
 
-        self._send(node, words, come, _HOPS)
+        self._send(_Asking(keys[0], ("EVALSHA", script.sha, len(keys), *keys, *arguments), come))
 
     async def ask(self, key: bytes, *words: Word) -> Any:
         """The answer to one command. RedisError, RedisLost."""
@@ -158,51 +189,111 @@ class Redis:
         begin(come)
         return await answer
 
-    def _node_of(self, key: bytes) -> "_Node | None":
-        return self._first if self._slots is None else self._slots[slot_of(key)]
+    # Sending
 
-    def _send(self, node: "_Node | None", words: tuple[Word, ...], waiter: Waiter, hops: int) -> None:
+    def _send(self, asking: _Asking) -> None:
+        node = self._first
+        if self._slots is not None:
+            slot = slot_of(asking.key)
+            self._used.add(slot)
+            node = self._slots[slot]
+        self._send_to(node, asking)
+
+    def _send_to(self, node: Node | None, asking: _Asking, ahead: tuple[Word, ...] = ()) -> None:
+        """`ahead`: a command that has to come right before it."""
         wire = None if node is None else node.wire
-        if wire is None:
-            self.counts.unanswered += 1
-            waiter(RedisLost("there is no connection"))
-            return
-
-        def come(value: Any) -> None:
-            if isinstance(value, RedisError) and self._slots is not None and hops:
-                text = str(value)
-                if text.startswith(("MOVED ", "ASK ")):
-                    self._follow(text.split(), words, waiter, hops - 1)
-                    return
-            elif isinstance(value, RedisLost):
-                self.counts.unanswered += 1
-            waiter(value)
-
         try:
-            wire.send(words, come)
+            if wire is None:
+                raise RedisLost("there is no connection")
+            if ahead:
+                wire.send(ahead, _nobody)
+            wire.send(asking.words, lambda value: self._come(asking, value))
         except RedisLost as error:
-            self.counts.unanswered += 1
-            waiter(error)
+            self._end(asking, error)
 
-    def _follow(self, moved: list[str], words: tuple[Word, ...], waiter: Waiter, hops: int) -> None:
+    def _come(self, asking: _Asking, value: Any) -> None:
+        if isinstance(value, RedisError):
+            words = str(value).split()
+            kind = words[0] if words else ""
+            if kind in ("MOVED", "ASK") and asking.hops and self._slots is not None:
+                self._follow(words, asking)
+                return
+            if kind == "TRYAGAIN" and self._tried_again(asking):
+                return
+            if kind in _UNABLE:
+                value = self._unable(value)
+        self._end(asking, value)
+
+    def _end(self, asking: _Asking, value: Any) -> None:
+        if isinstance(value, RedisLost):
+            self.counts.unanswered += 1
+        asking.waiter(value)
+
+    def _follow(self, moved: list[str], asking: _Asking) -> None:
         """`MOVED slot host:port`: the slot lies elsewhere; `ASK`: this one command does."""
         host, _, port = moved[2].rpartition(":")
-        node = self._node(replace(self._home, host=host or self._home.host, port=int(port)))
-        if moved[0] == "MOVED":
-            if self._slots is not None:
-                self._slots[int(moved[1])] = node
-            self._remap()
-        elif node.wire is not None:
-            node.wire.send(("ASKING",), _nobody)
-        self._send(node, words, waiter, hops)
+        asking.hops -= 1
+        try:
+            node = self._node(replace(self._home, host=host or self._home.host, port=int(port)))
+        except RedisLost as error:
+            self._end(asking, error)
+            return
+        if moved[0] == "ASK":
+            self._send_to(node, asking, ("ASKING",))
+            return
+        if self._slots is not None:
+            self._slots[int(moved[1])] = node
+            self._report()
+        self._remap()
+        self._send_to(node, asking)
 
-    def _node(self, address: Address) -> "_Node":
+    def _tried_again(self, asking: _Asking) -> bool:
+        """While a slot moves, nobody has all keys of a script: it is tried again, within the patience."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        asking.until = asking.until or now + self._patience
+        if now + _SOON >= asking.until or self._again >= MAX_AGAIN or self._closed:
+            return False
+        self._again += 1
+
+        def again() -> None:
+            self._again -= 1
+            asking.hops = _HOPS
+            self._send(asking)
+
+        loop.call_later(_SOON, again)
+        return True
+
+    def _unable(self, error: RedisError) -> RedisLost:
+        """A server has done nothing, since it can do nothing: the line is down for a while."""
+        if self._ailing is None and not self._closed:
+            loop = asyncio.get_running_loop()
+            self._ails = self._ails + 1 if loop.time() - self._ailed_at < _WELL else 0
+            self._ailed_at = loop.time()
+            self._ailing = loop.call_later(PAUSES[min(self._ails, len(PAUSES) - 1)], self._better)
+            self._remap()
+            self._report()
+        return RedisLost(str(error))
+
+    def _better(self) -> None:
+        self._ailing = None
+        self._report()
+
+    # Nodes
+
+    def _report(self) -> None:
+        if self.up != self._told:
+            self._told = not self._told
+            if self._changed is not None:
+                self._changed(self._told)
+
+    def _node(self, address: Address) -> Node:
         key = (address.path or address.host, address.port)
         node = self._nodes.get(key)
         if node is None:
             if len(self._nodes) >= MAX_NODES:
                 raise RedisLost("too many nodes")
-            node = self._nodes[key] = _Node(address, self)
+            node = self._nodes[key] = Node(address, self)
             if self._first is not None:
                 node.dial_on()
         return node
@@ -223,40 +314,60 @@ class Redis:
         """Reads which node has which slots. A server that is no cluster says so with an error."""
         wire = next((node.wire for node in self._nodes.values() if node.wire is not None), None)
         if wire is None:
+            # Where all have other addresses now, that of the URL knows them; where the only master is gone, a replica.
+            for address in (self._home, *self._replicas):
+                self._node(address)
             return
         try:
             ranges = await asked(wire, ("CLUSTER", "SLOTS"))
         except RedisError:
-            return
-        if not ranges:
-            return
+            ranges = []
+        self._known = True
+        if ranges:
+            self._use(ranges)
+        self._report()
+        for node in list(self._nodes.values()):
+            await node.settled()
+
+    def _use(self, ranges: list[Any]) -> None:
         assert self._first is not None
         slots = [self._first] * SLOTS
         kept: set[tuple[str, int]] = set()
-        for first, last, (host, port, *_), *_ in ranges:
-            name = host.decode() or self._home.host
-            node = self._node(replace(self._home, host=name, port=port))
-            kept.add((name, port))
-            slots[first : last + 1] = [node] * (last + 1 - first)
+        replicas: dict[tuple[str, int], Address] = {}
+        for first, last, *nodes in ranges:
+            master, *others = [self._address_in(*node[:2]) for node in nodes]
+            kept.add((master.host, master.port))
+            slots[first : last + 1] = [self._node(master)] * (last + 1 - first)
+            replicas.update({(one.host, one.port): one for one in others})
         self._slots = slots
+        self._replicas = list(replicas.values())[:MAX_NODES]
         for key in [key for key in self._nodes if key not in kept]:
             self._nodes.pop(key).retire()
         self._first = slots[0]
-        for node in self._nodes.values():
-            await node.settled()
+
+    def _address_in(self, host: bytes | None, port: int) -> Address:
+        """Of a node. One that does not know its own address is where we have reached it."""
+        return replace(self._home, host=(host or b"").decode() or self._home.host, port=port)
 
     def connected(self) -> None:
         """A node has been reached. What it says of the cluster may be news."""
         self.counts.connected += 1
         self._remap()
-        if self.up and self._changed is not None:
-            self._changed(True)
+        if self._known:
+            self._report()
+
+    def unreached(self, error: Exception) -> None:
+        """A node could not be reached: another may have its slots by now."""
+        if not self.counts.failed % 60:
+            logger.warning("Redis: %s", error)
+        self.counts.failed += 1
+        if self._slots is not None:
+            self._remap()
 
     def lost(self) -> None:
         """A node has been lost."""
         self.counts.lost += 1
-        if self._changed is not None:
-            self._changed(False)
+        self._report()
 
     @property
     def patience(self) -> float:
@@ -269,63 +380,3 @@ class Redis:
 
 def _nobody(_: Any) -> None:
     pass
-
-
-class _Node:
-    """One server, and the work of staying connected to it."""
-
-    def __init__(self, address: Address, line: Redis) -> None:
-        self.address = address
-        self.wire: Wire | None = None
-        self.dialling: asyncio.Task[None] | None = None
-        self._line = line
-        self._retired = False
-
-    async def dial(self) -> bool:
-        """One attempt now; where it fails, the next ones are made in the background."""
-        if not await self._try():
-            self.dial_on()
-        return self.wire is not None
-
-    def dial_on(self) -> None:
-        if self.dialling is None and not self._line.closed and not self._retired:
-            self.dialling = asyncio.get_running_loop().create_task(self._dial())
-
-    async def settled(self) -> None:
-        """Waits until the attempt that is under way has ended, if any."""
-        if self.dialling is not None and self.wire is None:
-            await asyncio.wait([self.dialling], timeout=self._line.patience)
-
-    def retire(self) -> None:
-        """The node is none of the cluster any more."""
-        self._retired = True
-        if self.dialling is not None:
-            self.dialling.cancel()
-        if self.wire is not None:
-            self.wire.close("the node has left the cluster")
-
-    async def _dial(self) -> None:
-        tried = 0
-        while not await self._try():
-            await asyncio.sleep(_PAUSES[min(tried, len(_PAUSES) - 1)])
-            tried += 1
-        self.dialling = None
-
-    async def _try(self) -> bool:
-        try:
-            self.wire = await connect(self.address, self._line.patience, self._gone)
-        except (RedisError, RedisLost) as error:
-            if not self._line.counts.failed % 60:
-                logger.warning("Redis: %s", error)
-            self._line.counts.failed += 1
-            return False
-        self._line.connected()
-        return True
-
-    def _gone(self, wire: Wire) -> None:
-        if self.wire is not wire:
-            return  # it never was ours: it broke while it was introduced
-        self.wire = None
-        if not self._retired and not self._line.closed:
-            self._line.lost()
-            self.dial_on()
