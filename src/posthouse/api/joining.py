@@ -108,7 +108,7 @@ def _inside(place: str, error: InvalidRequest) -> InvalidRequest:
 
 
 def _form_of(body: dict[str, Any], name: str) -> dict[str, Any]:
-    form = body.get(name) or {}
+    form = {} if body.get(name) is None else body[name]
     if not isinstance(form, dict):
         raise InvalidRequest(f"`{name}` must be a JSON object.", param=name)
     for taken in ("name", "parent", "account"):

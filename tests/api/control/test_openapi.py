@@ -49,6 +49,10 @@ def test_every_body_is_described(scene: Scene) -> None:
         ("POST", "/admin/api/accounts"),
         ("PATCH", "/admin/api/accounts/{account}"),
         ("POST", "/admin/api/accounts/{account}/corrections"),
+        ("POST", "/admin/api/accounts/{account}/credits"),
+        ("POST", "/admin/api/redeem"),
+        ("POST", "/admin/api/codes"),
+        ("POST", "/admin/api/invitations"),
         ("POST", "/admin/api/prices"),
         ("POST", "/admin/api/prices/update"),
     }

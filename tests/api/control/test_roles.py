@@ -20,6 +20,7 @@ BODIES: Final[dict[tuple[str, str], dict[str, Any]]] = {
     ("PATCH", f"{PREFIX}/keys/{{key_id}}"): schemas.KEY_CHANGES,
     ("POST", f"{PREFIX}/accounts"): schemas.NEW_ACCOUNT,
     ("PATCH", f"{PREFIX}/accounts/{{account}}"): schemas.ACCOUNT_CHANGES,
+    ("POST", f"{PREFIX}/redeem"): schemas.REDEEM,
 }
 
 
@@ -214,6 +215,8 @@ def test_a_member_sees_its_subtree_and_nothing_else(cast: Cast) -> None:
             "/accounts/cast stranger",
             f"/accounts/{stranger}/statements/2026-11",
             f"/accounts/{stranger}/corrections",
+            f"/accounts/{stranger}/credits",
+            f"/accounts/{stranger}/balance",
             f"/keys/{theirs['id']}",
             f"/requests/{request}",
             f"/keys?account={stranger}",
@@ -247,6 +250,8 @@ def test_every_route_of_members_with_an_id_in_its_address_was_asked_for_another_
             "/accounts/{account}",
             "/accounts/{account}/statements/{month}",
             "/accounts/{account}/corrections",
+            "/accounts/{account}/credits",
+            "/accounts/{account}/balance",
             "/keys/{key_id}",
             "/requests/{request_id}",
         )
