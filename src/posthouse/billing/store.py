@@ -6,7 +6,7 @@ and costs the same however old the table is. Call these in a thread, with a conn
 
 import datetime as dt
 from collections.abc import Callable, Iterable
-from itertools import groupby
+from itertools import groupby, product
 from typing import Any, Final, TypeVar
 
 from msgspec import Struct
@@ -20,12 +20,13 @@ from posthouse.core.errors import InvalidRequest
 from posthouse.core.usage import UsageSource
 from posthouse.storage.rows import RequestRow
 from posthouse.storage.tables import OTHER_NAME, RARE_STATUS, SUMMED, entries, holds, requests
-from posthouse.storage.trees import subtree
+from posthouse.storage.trees import asking, subtree
 
 UNITS: Final = ("images", "audio_ms", "characters", "searches", "web_searches", "file_searches", "sessions")
 GROUPS: Final[tuple[GroupBy, ...]] = ("key", "model", "hour", "day", "provider", "deployment", "account")
 MAX_PAGE: Final = 1000
 HTTP_OK: Final = 200
+_FEW_ACCOUNTS: Final = 30
 T = TypeVar("T")
 
 _NO_SOURCE: Final = "none"
@@ -147,8 +148,6 @@ def list_requests(
     for column, value in ((requests.c.key_id, chosen.key_id), (requests.c.account_id, chosen.account_id)):
         if value is not None:
             conditions.append(column == value)
-    if chosen.within is not None:
-        conditions.append(requests.c.account_id.in_(subtree(chosen.within)))
     if chosen.status is not None:
         conditions.append(requests.c.status == chosen.status)
         if chosen.status != HTTP_OK:
@@ -156,17 +155,40 @@ def list_requests(
     if page.cursor is not None:
         conditions.append(requests.c.id < page.cursor)
     query = select(requests).where(*conditions)
-    if chosen.model is not None:
-        # Each name has an index of its own, in the order of the ids; asked for both at once, PostgreSQL sorts them all.
-        answered = literal_column(OTHER_NAME) == chosen.model
+    ways = [own for own in (_owned(connection, chosen), _named(chosen)) if own is not None]
+    if ways:
+        # Each has an index of its own, in the order of the ids; asked for all at once, PostgreSQL sorts them all.
         found: set[str] = set()
-        for named in (requests.c.model_asked == chosen.model, answered):
-            ids = select(requests.c.id).where(named, *conditions).order_by(requests.c.id.desc()).limit(page.size + 1)
+        for way in product(*ways):
+            ids = select(requests.c.id).where(*way, *conditions).order_by(requests.c.id.desc()).limit(page.size + 1)
             found.update(connection.execute(ids).scalars())
         query = select(requests).where(requests.c.id.in_(sorted(found)[-page.size - 1 :]))
     query = query.order_by(requests.c.id.desc()).limit(page.size + 1)
     rows = [_request_row(row) for row in connection.execute(query)]
     return cut(rows, page.size, lambda row: row.id)
+
+
+def _named(chosen: RequestFilter) -> list[ColumnElement[bool]] | None:
+    """The ways to have a model's name; None where any will do."""
+    if chosen.model is None:
+        return None
+    return [requests.c.model_asked == chosen.model, literal_column(OTHER_NAME) == chosen.model]
+
+
+def _owned(connection: Connection, chosen: RequestFilter) -> list[ColumnElement[bool]] | None:
+    """The accounts that a record may be of, one by one where they are few; None where any will do."""
+    account_id = requests.c.account_id
+    if chosen.within is None:
+        return None
+    below = subtree(chosen.within)
+    if chosen.account_id is not None:
+        inside = connection.execute(below.where(below.selected_columns.id == chosen.account_id)).first()
+        return None if inside is not None else []
+    if chosen.key_id is None and chosen.model is None:
+        few = asking(connection, chosen.within, _FEW_ACCOUNTS)
+        if few is not None:
+            return [account_id == one for one in few]
+    return [account_id.in_(below)]
 
 
 def request_detail(connection: Connection, request_id: str) -> RequestDetail | None:

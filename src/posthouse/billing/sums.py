@@ -28,6 +28,7 @@ from posthouse.storage.sums import (
     Shape,
 )
 from posthouse.storage.tables import SUMMED
+from posthouse.storage.trees import asking
 
 GroupBy = Literal["key", "model", "hour", "day", "provider", "deployment", "account"]
 Source = Literal["block", "day", "hour", "usage_days", "usage_hours", "requests", "corrections"]
@@ -36,6 +37,7 @@ Source = Literal["block", "day", "hour", "usage_days", "usage_hours", "requests"
 UNKNOWN_MODEL: Final = "unknown"
 _MOST_RUNS: Final = 8  # of days that have changed; where there are more, all between the first and the last count so
 _MORE_UNITS: Final = 3  # one says whether there is a next page; those at the edges of a span may have nothing inside it
+_MOST_NAMED: Final = 500
 _CHANGED: Final = text("SELECT day FROM usage_changed ORDER BY day")
 # Each by itself, or SQLite reads the whole table.
 _DAYS: Final = text("SELECT (SELECT min(day) FROM usage_days), (SELECT max(day) FROM usage_days)")
@@ -45,12 +47,6 @@ _NAMES: Final = {"key": "key_id", "model": "model", "provider": "provider", "dep
 _BELOW: Final = (
     "WITH RECURSIVE below(id) AS (SELECT id FROM accounts WHERE id = :within"
     " UNION SELECT accounts.id FROM accounts JOIN below ON accounts.parent_id = below.id) "
-)
-# Those that ever asked for something: of a tree of thousands perhaps twenty. Found once, not for every part.
-_MOST_NAMED: Final = 500
-_ASKING: Final = text(
-    f"{_BELOW}SELECT id FROM below WHERE EXISTS (SELECT 1 FROM usage_days WHERE account_id = below.id)"  # noqa: S608
-    f" LIMIT {_MOST_NAMED + 1}"
 )
 
 
@@ -118,10 +114,10 @@ def usage_rows(connection: Connection, asked: Asked) -> Sequence[Row[Any]]:
     changed = connection.execute(_CHANGED).scalars().all()
     owners = None
     if asked.within is not None:
-        owners = connection.execute(_ASKING, {"within": asked.within}).scalars().all()
-        if not owners:
+        owners = asking(connection, asked.within, _MOST_NAMED)  # once, not for every part
+        if owners is not None and not owners:
             return ()
-    known = _Known(changed, owners if owners is None or len(owners) <= _MOST_NAMED else None)
+    known = _Known(changed, owners)
     size = _UNIT_MS.get(asked.group_by)
     if size is None:
         return _rows(connection, asked, span, known)

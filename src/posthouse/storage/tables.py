@@ -236,6 +236,10 @@ OWN_CREDENTIAL: Final = "own_fee_ppm IS NOT NULL"
 for _sql in (
     f"CREATE INDEX ix_requests_model ON requests (({OTHER_NAME}), id)",
     f"CREATE INDEX ix_requests_status ON requests (status, id) WHERE {RARE_STATUS}",
+    # What failed of one key, account or model: few rows, and else all that it ever did would be read for them.
+    f"CREATE INDEX ix_requests_failed_key ON requests (key_id, status, id) WHERE {RARE_STATUS}",
+    f"CREATE INDEX ix_requests_failed_account ON requests (account_id, status, id) WHERE {RARE_STATUS}",
+    f"CREATE INDEX ix_requests_failed_model ON requests (model_asked, status, id) WHERE {RARE_STATUS}",
     f"CREATE INDEX ix_requests_own ON requests (created_at) WHERE {OWN_CREDENTIAL}",
 ):
     event.listen(requests, "after_create", DDL(_sql))  # type: ignore[no-untyped-call]

@@ -1,11 +1,11 @@
 """The tree of accounts in SQL, for every room that asks what is below one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, exists, select
 
-from posthouse.storage.tables import accounts, keys
+from posthouse.storage.tables import accounts, keys, usage_days
 
 
 def subtree(account_id: str) -> Select[Any]:
@@ -23,3 +23,13 @@ def above(connection: Connection, subject_ids: Iterable[str]) -> set[str]:
     line = tree.cte("line", recursive=True)
     higher = select(accounts.c.id, accounts.c.parent_id).join(line, accounts.c.id == line.c.parent_id)
     return {*found, *connection.execute(select(line.union(higher).c.id)).scalars()}
+
+
+def asking(connection: Connection, account_id: str, most: int) -> Sequence[str] | None:
+    """Of an account and all below it those that ever asked for something, perhaps twenty of thousands; None where they
+    are more than `most`."""
+    below = subtree(account_id)
+    c = below.selected_columns
+    query = below.where(exists().where(usage_days.c.account_id == c.id)).limit(most + 1)
+    found = connection.execute(query).scalars().all()
+    return found if len(found) <= most else None
