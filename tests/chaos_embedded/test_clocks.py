@@ -38,10 +38,11 @@ class Budgeted(NamedTuple):
     answers: int
     period: Period
     zone: str = "UTC"
+    model: str | None = None
 
     @property
     def budget(self) -> Budget:
-        return Budget(self.answers * HELD, "USD", self.period, self.zone)
+        return Budget(self.answers * HELD, "USD", self.period, self.zone, self.model)
 
     def period_of(self, ms: int) -> object:
         """Which one an instant lies in, told without the house."""
@@ -61,6 +62,8 @@ BUDGETS: Final = (
     Budgeted("daily", 6, "day"),
     Budgeted("weekly", 20, "week"),
     Budgeted("monthly", 40, "month"),
+    Budgeted("there", 8, "day", "Asia/Shanghai"),
+    Budgeted("of one model", 14, "week", model="m"),
     Budgeted("ever", 120, "total"),
 )
 

@@ -42,6 +42,11 @@ class Periods:
             span = self._spans[key] = span_of(budget.zone, budget.period, now_ms)
         return span
 
+    def now(self, budget: Budget, now_ms: int) -> Span:
+        """The same, of a clock that has gone back too."""
+        span = self.at(budget, now_ms)
+        return span if span.starts <= now_ms else span_of(budget.zone, budget.period, now_ms)
+
 
 def span_of(zone: str, period: Period, now_ms: int) -> Span:
     """The period of this kind that an instant lies in. ValueError where the zone is none."""

@@ -66,6 +66,15 @@ def spent_in(connection: Connection, place: Place) -> int:
     return spent if whole else spent + _of_the_first_day(connection, place, day.end_ms)
 
 
+def newest_day(connection: Connection, place: Place) -> int:
+    """The last UTC day (yyyymmdd) on which anything was charged or corrected; 0 where nothing was."""
+    query = select(func.max(spend.c.day)).where(
+        or_(spend.c.subject_id == place.subject_id, spend.c.subject_id.in_(subtree(place.subject_id))),
+        spend.c.currency == place.currency,
+    )
+    return _number(connection, query)
+
+
 def open_of(connection: Connection, place: Place) -> list[tuple[str, int]]:
     """The open holds with their amounts."""
     query = select(holds.c.id, holds.c.amount).where(

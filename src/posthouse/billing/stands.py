@@ -7,6 +7,10 @@ moment, or began while the database was asked, is counted here and left out of w
 twice. So it is with every budget of those whose balances are doubted: an account was moved, so that others are above
 it now, or the folds were made anew.
 
+Where the clock goes back into an earlier period, a stand is made anew, and so it is when the clock is over its end
+again, also where only the database knows of what came later. What is read has no end: in the earlier period all that
+came later counts too, as it does in `Balances`, so that no period is paid out twice.
+
 Of one server with limits in memory; several servers ask Redis. Not for several threads: the event loop's.
 """
 
@@ -17,9 +21,10 @@ from typing import Final, Protocol
 
 from sqlalchemy import Connection
 
+from posthouse.billing.balances import day_of
 from posthouse.billing.corrections import Correction, newest
 from posthouse.billing.periods import Periods, Span
-from posthouse.billing.spending import Place, charged_of, spent_in
+from posthouse.billing.spending import Place, charged_of, newest_day, spent_in
 from posthouse.core.caller import Budget, Caller, Subject
 from posthouse.core.errors import Unavailable
 from posthouse.storage.database import Database
@@ -39,9 +44,9 @@ class Begun(Protocol):
 
 class Stand:
     """One budget in one period. `committed`: nano-units spent and held, in all once `loaded`. `names`: the holds that
-    are counted here while the database is asked."""
+    are counted here while the database is asked. `newest`: the last UTC day (yyyymmdd) that it had anything of."""
 
-    __slots__ = ("asked", "committed", "corrected", "corrected_to", "key", "loaded", "names", "span")
+    __slots__ = ("asked", "committed", "corrected", "corrected_to", "key", "loaded", "names", "newest", "span")
 
     def __init__(self, key: Key, span: Span, loaded: bool) -> None:
         self.key = key
@@ -49,6 +54,7 @@ class Stand:
         self.committed = 0
         self.loaded = loaded
         self.asked = False
+        self.newest = 0
         self.names: dict[str, None] = {}
         self.corrected: list[Correction] = []
         self.corrected_to = 0
@@ -65,6 +71,11 @@ class Stand:
             self.corrected.append(one)
         elif one.number > self.corrected_to:
             self.committed += one.amount
+
+    @property
+    def behind(self) -> bool:
+        """Whether something may have been spent after its period: the clock has been there before."""
+        return bool(self.span.first) and self.newest >= day_of(self.span.ends).number
 
     def read(self, spent: int, corrected_to: int) -> None:
         """What the database had, without the holds of `names`, up to the correction of this number."""
@@ -87,6 +98,7 @@ class Stands:
         self._periods = periods
         self._stands: dict[Key, Stand] = {}
         self._of: dict[str, list[Budget]] = {}
+        self._left: dict[Key, int] = {}  # when the latest period began that a clock has gone back from
 
     def __len__(self) -> int:
         return len(self._stands)
@@ -94,6 +106,10 @@ class Stands:
     def committed(self, subject_id: str, budget: Budget, now_ms: int) -> int | None:
         """Spent and held in the current period; None where that has not been read."""
         stand = self._current(subject_id, budget, now_ms)
+        if stand is not None and now_ms < stand.span.starts:
+            self._left[stand.key] = max(stand.span.starts, self._left.get(stand.key, 0))
+            self.drop(stand)
+            return None
         if stand is None or not stand.loaded:
             return None
         stand.asked = True
@@ -124,7 +140,7 @@ class Stands:
     def begin(self, subject_id: str, budget: Budget, now_ms: int) -> Stand:
         """A new one, for what is read into it."""
         key = key_of(subject_id, budget)
-        stand = self._stands[key] = Stand(key, self._periods.at(budget, now_ms), loaded=False)
+        stand = self._stands[key] = Stand(key, self._periods.now(budget, now_ms), loaded=False)
         budgets = self._of.setdefault(subject_id, [])
         if not any(key_of(subject_id, one) == key for one in budgets):
             budgets.append(budget)
@@ -154,8 +170,13 @@ class Stands:
         if not stand.asked or not stand.loaded:
             self.drop(stand)
             return None
+        span = self._periods.now(budget, now_ms)
+        if stand.behind or span.starts <= self._left.get(stand.key, -1):
+            self.drop(stand)
+            return None
+        self._left.pop(stand.key, None)
         # Every hold of its subject was part of it, and none began in the new period yet.
-        after = Stand(stand.key, self._periods.at(budget, now_ms), loaded=True)
+        after = Stand(stand.key, span, loaded=True)
         after.corrected_to = stand.corrected_to
         self._stands[stand.key] = after
         return after
@@ -229,14 +250,18 @@ class StandReader:
         if not self._journal.wait_applied(_APPLIED):
             raise Unavailable("The budget of this key cannot be read now. Try again shortly.")
         with self._database.snapshot() as connection:
+            stand.newest = newest_day(connection, _place(stand, budget))
             return spent_without(connection, stand, budget)
 
 
 def spent_without(connection: Connection, stand: Stand, budget: Budget) -> tuple[int, int]:
     """What was spent in the period of a stand, without the holds that it counts itself, and the number of the last
     correction that is in it. One snapshot's."""
-    place = Place(stand.key[0], budget.currency, budget.model, budget.zone, stand.span.first, stand.span.starts)
-    spent = spent_in(connection, place)
+    spent = spent_in(connection, _place(stand, budget))
     # Only now: whatever of a hold this snapshot sees was counted before.
     names = list(stand.names)
     return spent - charged_of(connection, names, budget.currency), newest(connection)
+
+
+def _place(stand: Stand, budget: Budget) -> Place:
+    return Place(stand.key[0], budget.currency, budget.model, budget.zone, stand.span.first, stand.span.starts)
