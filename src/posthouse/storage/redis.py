@@ -30,10 +30,11 @@ _HOPS: Final = 4  # how often a command is sent on to another node
 _SOON: Final = 0.01  # seconds until a command is sent again that met a slot on the move
 MAX_AGAIN: Final = 20_000  # commands that wait for that
 _WELL: Final = 10.0  # seconds after which a server that was unable is taken for one that was well
-# What a server answers that has done nothing and can do nothing for now: it is as good as lost.
-_UNABLE: Final = frozenset(
-    "CLUSTERDOWN TRYAGAIN MOVED ASK LOADING MASTERDOWN READONLY BUSY OOM MISCONF NOREPLICAS".split()
-)
+# What a server says that is there and cannot serve: it is being loaded, or has become another's copy, so that whoever
+# stands in for it is found by connecting again.
+_UNFIT: Final = frozenset({"LOADING", "READONLY", "MASTERDOWN"})
+# What one says that has done nothing and can do nothing for now: it is as good as lost.
+_UNABLE: Final = frozenset("CLUSTERDOWN TRYAGAIN MOVED ASK BUSY OOM MISCONF NOREPLICAS".split())
 
 
 class Script:
@@ -207,11 +208,11 @@ class Redis:
                 raise RedisLost("there is no connection")
             if ahead:
                 wire.send(ahead, _nobody)
-            wire.send(asking.words, lambda value: self._come(asking, value))
+            wire.send(asking.words, lambda value: self._come(asking, node, value))
         except RedisLost as error:
             self._end(asking, error)
 
-    def _come(self, asking: _Asking, value: Any) -> None:
+    def _come(self, asking: _Asking, node: Node | None, value: Any) -> None:
         if isinstance(value, RedisError):
             words = str(value).split()
             kind = words[0] if words else ""
@@ -220,7 +221,10 @@ class Redis:
                 return
             if kind == "TRYAGAIN" and self._tried_again(asking):
                 return
-            if kind in _UNABLE:
+            # Before 7.0 a script's error is inside of another text.
+            if (kind in _UNFIT or ": -READONLY " in str(value)) and node is not None:
+                value = node.give_up(value)
+            elif kind in _UNABLE:
                 value = self._unable(value)
         self._end(asking, value)
 

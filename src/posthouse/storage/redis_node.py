@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final, Protocol
 
-from posthouse.storage.redis_wire import Address, RedisError, RedisLost, Wire, connect
+from posthouse.storage.redis_wire import Address, RedisError, RedisLost, Wire, asked, connect
 
 PAUSES: Final = (0.05, 0.1, 0.25, 0.5, 1.0)  # seconds between attempts to connect; the last one again and again
 
@@ -29,6 +29,14 @@ class Node:
         self.dialling: asyncio.Task[None] | None = None
         self._line = line
         self._retired = False
+        self._unfit = False
+
+    def give_up(self, error: RedisError) -> RedisLost:
+        """It is there and cannot serve: sought anew until it can."""
+        self._unfit = True
+        if self.wire is not None:
+            self.wire.close(f"the server cannot serve: {error}")
+        return RedisLost(str(error))
 
     async def dial(self) -> bool:
         """One attempt now; where it fails, the next ones are made in the background."""
@@ -63,7 +71,11 @@ class Node:
 
     async def _try(self) -> bool:
         try:
-            self.wire = await connect(self.address, self._line.patience, self._gone)
+            wire = await connect(self.address, self._line.patience, self._gone)
+            if self._unfit:
+                await _serves(wire)
+                self._unfit = False
+            self.wire = wire
         except (RedisError, RedisLost) as error:
             self._line.unreached(error)
             return False
@@ -77,3 +89,18 @@ class Node:
         if not self._retired and not self._line.closed:
             self._line.lost()
             self.dial_on()
+
+
+async def _serves(wire: Wire) -> None:
+    """Whether a server that could not serve can now. RedisLost, RedisError where not; the connection is then closed."""
+    try:
+        await asked(wire, ("PING",))
+        role = await asked(wire, ("ROLE",))
+    except RedisError as error:
+        if str(error).startswith("NOPERM "):
+            return  # we may not ask; the next command will tell
+        wire.close("the server cannot serve yet")
+        raise
+    if role[0] == b"slave":
+        wire.close("the server is another's copy")
+        raise RedisLost("the server is another's copy")
