@@ -45,10 +45,10 @@ def street(tmp_path: Path, postgres_url: str, redis_server: str) -> Iterator[Str
     environ = {"POSTHOUSE_DATABASE_URL": postgres_url, "POSTHOUSE_REDIS_URL": redis_server}
     with ExitStack() as stack:
         upstream = stack.enter_context(Upstream())
-        upstream.scripts["m"] = answers(
+        upstream.scripts["*"] = answers(
             completion(usage={"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30})
         )
-        config = provider(upstream.base_url) + PRICE
+        config = provider(upstream.base_url, '"m", "n"') + PRICE + PRICE.replace('"m"', '"n"')
         houses = []
         for name in ("one", "two", "three"):
             folder = tmp_path / name
@@ -78,6 +78,43 @@ def test_a_budget_holds_over_all_servers(street: Street) -> None:
         statuses += street.at_once(3, key, max_tokens=20)
     spent = 210_000 * (statuses.count(200) + 3)
     assert 2_100_000 - 2 * 210_000 <= spent <= 2_100_000
+
+
+@pytest.mark.req("REPLICA-E2E-001")
+def test_budgets_of_a_model_and_of_a_calendar_hold_over_all_servers_and_change_on_all_of_them(street: Street) -> None:
+    one = {"amount": "0.0021", "currency": "USD", "model": "m"}
+    month = {"amount": "0.0042", "currency": "USD", "period": "month", "time_zone": "Asia/Kathmandu"}
+    made = street.houses[0].admin("POST", "/keys", {"name": "k", "budgets": [one, month]})
+    key = made["key"]
+    known_everywhere(street, key)
+    ours = [200] * 3
+    for _ in range(12):
+        ours += street.at_once(3, key, max_tokens=20)
+    assert set(ours) == {200, 429}
+    assert 2_100_000 - 2 * 210_000 <= 210_000 * ours.count(200) <= 2_100_000
+    theirs: list[int] = []
+    for _ in range(12):
+        theirs += street.at_once(3, key, max_tokens=20, model="n")
+    assert set(theirs) == {200, 429}
+    both = 210_000 * (ours.count(200) + theirs.count(200))
+    assert 4_200_000 - 2 * 210_000 <= both <= 4_200_000
+
+    # Changed on one server, known on all of them; what was spent counts on.
+    changed = {"budgets": [{**one, "amount": "0.0042"}, {**month, "time_zone": "+05:45", "amount": "0.0063"}]}
+    street.houses[0].admin("PATCH", f"/keys/{made['id']}", changed)
+    assert street.ask(0, key, max_tokens=20) == 200
+    for number in (1, 2):
+        _known(street, number, key)
+    more = [200] * 3
+    for _ in range(12):
+        more += street.at_once(3, key, max_tokens=20)
+    assert set(more) == {200, 429}
+    assert 210_000 * (ours.count(200) + more.count(200)) <= 4_200_000
+    shown = street.houses[1].admin("GET", f"/keys/{made['id']}")["budgets"]
+    assert [one["spent"] for one in shown] == [
+        f"{210 * (ours.count(200) + more.count(200)) / 1e6:.5f}".rstrip("0"),
+        f"{210 * (ours.count(200) + theirs.count(200) + more.count(200)) / 1e6:.5f}".rstrip("0"),
+    ]
 
 
 @pytest.mark.req("REPLICA-E2E-001")

@@ -46,6 +46,28 @@ def test_a_budget_holds_as_soon_as_it_is_set(scene: Scene) -> None:
     assert scene.get(f"/keys/{made['id']}")["budget"] == {"amount": "0.000001", "currency": "USD", "period": "total"}
 
 
+def test_a_single_key_and_a_single_account_tell_what_is_spent_and_left_of_each_budget(scene: Scene) -> None:
+    month = {"amount": "1", "currency": "USD", "period": "month", "time_zone": "Asia/Shanghai"}
+    total = {"amount": "0.0001", "currency": "USD", "model": "shaky"}
+    account = scene.send("POST", "/accounts", {"name": "watched", "budgets": [month]}, 201)
+    made = scene.send("POST", "/keys", {"name": "k", "account": "watched", "budgets": [month, total]}, 201)
+    other = scene.send("POST", "/keys", {"name": "l", "account": "watched"}, 201)
+    assert "spent" not in made["budgets"][0]
+    for key in (made, other, made):
+        scene.ask(key["key"], model="m")
+    shown = scene.get(f"/keys/{made['id']}")["budgets"]
+    assert [(one["spent"], one["left"]) for one in shown] == [("0.000162", "0.999838"), ("0", "0.0001")]
+    assert {**shown[0], "spent": None, "left": None} == {**made["budgets"][0], "spent": None, "left": None}
+    for reference in ("watched", account["id"]):
+        shown = scene.get(f"/accounts/{reference}")["budgets"]
+        assert [(one["spent"], one["left"]) for one in shown] == [("0.000243", "0.999757")]
+    scene.send("PATCH", f"/keys/{made['id']}", {"budget": {"amount": "0.0001", "currency": "USD"}})
+    (over,) = scene.get(f"/keys/{made['id']}")["budgets"]
+    assert (over["spent"], over["left"]) == ("0.000162", "-0.000062")
+    listed = [*scene.get("/keys", account="watched")["data"], *scene.get("/accounts", limit=1000)["data"]]
+    assert not any("spent" in budget for one in listed for budget in one["budgets"])
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [
@@ -64,6 +86,16 @@ def test_a_budget_holds_as_soon_as_it_is_set(scene: Scene) -> None:
         (b'{"name": "a", "models": [1]}', "models[0]"),
         (b'{"name": "a", "budget": {"amount": "-1", "currency": "USD"}}', "budget.amount"),
         (b'{"name": "a", "budget": {"amount": 5.1, "currency": "USD"}}', "budget.amount"),
+        (b'{"name": "a", "budget": {"amount": "5", "currency": "usd"}}', "budget.currency"),
+        (b'{"name": "a", "budgets": [{"amount": "5", "currency": "usd"}]}', "budgets[0].currency"),
+        (b'{"name": "a", "budgets": [{"kind": "prepaid", "currency": "USD"}]}', "budgets[0].kind"),
+        (
+            b'{"name": "a", "budgets": [{"amount": "5", "currency": "USD", "time_zone": "Mars"}]}',
+            "budgets[0].time_zone",
+        ),
+        (b'{"name": "a", "scopes": ["chat", "x"]}', "scopes[1]"),
+        (b'{"name": "a", "unpriced": 1}', "unpriced"),
+        (b'{"name": "a", "own_credential": {"accounts": []}}', "own_credential.accounts"),
         (b'{"name": "a", "limits": {"rpm": 0}}', "limits.rpm"),
         (b'{"name": "a", "limits": {"rpm": 1e300}}', "limits.rpm"),
         (b'{"name": "a", "expires_at": "soon"}', "expires_at"),
