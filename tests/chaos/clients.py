@@ -30,11 +30,12 @@ class Received(Struct):
     code: str = ""
     seconds: float = 0.0
     hung: bool = False
+    left: Leaves = ""
 
 
 async def ask(port: int, secret: str, wish: Wish, server: int = 0, leaves: Leaves = "") -> Received:
     """Asks for a chat. Never raises for what a server does; `leaves` says when the client closes before the end."""
-    received = Received(wish, server, time.monotonic())
+    received = Received(wish, server, time.monotonic(), left=leaves)
     try:
         async with asyncio.timeout(DEADLINE):
             await _asked(port, _request(secret, wish), received, leaves)

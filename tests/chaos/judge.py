@@ -119,8 +119,12 @@ def _billed_once(found: Evidence, away: set[str]) -> Iterator[str]:
 
 def _seen_before_billed(found: Evidence) -> Iterator[str]:
     """END-2, END-7: nobody is charged for what no provider has seen. What the provider has counted says which request
-    it is for; of what was counted here, there is no more than the provider has seen beside those."""
+    it is for; of what was counted here, there is no more than the provider has seen beside those.
+
+    END-3: who leaves at once is charged for what was sent to the provider, though it may not have read that before the
+    connection ended. These count as seen."""
     seen = Counter(found.seen.values())
+    seen.update(one.wish.key for one in found.received if one.left == "early" and one.wish.number not in found.seen)
     for one in found.booked:
         if not one.charged:
             continue

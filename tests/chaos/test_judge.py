@@ -53,6 +53,15 @@ def test_every_wrong_is_named(wrong: Evidence, said: str) -> None:
     assert any(said in line for line in found), found
 
 
+def test_who_leaves_at_once_is_charged_for_what_was_sent() -> None:
+    """Once, and as counted here."""
+    gone = Received(Wish(17, "k0"), 0, 0.0, left="early")
+    charge = replace(booked(), source="estimated", usage=(3, 0))
+    assert judged(evidence([gone], [charge], ())) == []
+    assert judged(evidence([gone], [charge, replace(charge, id="req_2")], ()))
+    assert judged(evidence([gone], [booked()], ()))
+
+
 @pytest.mark.parametrize("owner", ["key_0", "acc_0"])
 def test_a_budget_that_is_overspent_is_named_with_what_is_still_held(owner: str) -> None:
     books = [booked(), replace(booked(18, "req_2"), state="held", charged=0, held=5)]

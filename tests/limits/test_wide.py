@@ -287,3 +287,21 @@ async def test_what_was_taken_though_nobody_heard_of_it_is_given_back_or_goes_on
     await until(lambda: not hasty.shared.untold)
     assert await world.committed() == 10 + 15 + 25
     await hasty.close()
+
+
+@pytest.mark.req("WIDE-009")
+async def test_a_redis_that_refuses_is_as_one_that_is_away(world: World, one: Replica) -> None:
+    """Here a key is of another kind; elsewhere there is no room, or no disk."""
+    await leased(one)
+    limited = Limits(rpm=1)
+    buckets = f"ph:{{{world.root}}}:s:key_1".encode()
+    await world.lines[0].ask(buckets, "SET", buckets, "in the way")
+    (await one.gate.take(world.demand(2, 60, limit=10_000, limits=limited))).release(50)
+    with pytest.raises(LimitReached):
+        await one.gate.take(world.demand(3, limits=limited))
+    assert one.gate.counts.alone == 1
+    assert await world.committed() == 10 + 100
+    await world.lines[0].ask(buckets, "DEL", buckets)
+    (await one.gate.take(world.demand(4, 60, limit=10_000, limits=limited))).release(50)
+    await until(lambda: not one.shared.untold)
+    assert await world.committed() == 10 + 100 + 50

@@ -70,3 +70,12 @@ def test_who_has_left_is_not_known(database: Database) -> None:
         assert not replicas.known(connection, "two")
         replicas.leave(connection, "one")
         assert not replicas.known(connection, "one")
+
+
+def test_the_last_word_counts_and_none_is_no_word(database: Database) -> None:
+    beat(database, "one", 5)
+    assert behind(database) == []
+    beat(database, "one", 0)
+    assert behind(database) == []
+    beat(database, "one", 1)
+    assert behind(database) == ["one"]

@@ -40,6 +40,7 @@ MAX_LEASES: Final = 10_000
 ALONE: Final = 60.0
 """Seconds without Redis after which leases are worth nothing more."""
 _AGAIN: Final = 60.0  # seconds after which a lease that was not to be had is asked for again
+_COMPLAINT: Final = 10.0  # seconds between two lines about the same
 
 
 class Counts(Struct):
@@ -121,6 +122,7 @@ class WideGate:
         self._asked: dict[str, float] = {}  # purses whose lease was asked for, and when
         self._taking: set[str] = set()  # purses whose lease is being asked for
         self._vouched = 0.0
+        self._complained_at = -_COMPLAINT
         self._seen_at = clock()  # when the epoch of our leases was last seen to go on
         self._tasks: set[asyncio.Task[None]] = set()
         self._adopting: dict[tuple[bytes, str], tuple[tuple[bytes, ...], tuple[Word, ...]]] = {}
@@ -131,6 +133,13 @@ class WideGate:
         try:
             taken = await self._shared.take(demand)
         except RedisLost:
+            return self._alone(demand)
+        except RedisError as error:
+            # It is there and will not: no room, no disk, or a mistake of ours. For a caller it is the same as away.
+            now = self._clock()
+            if now - self._complained_at >= _COMPLAINT:
+                self._complained_at = now
+                logger.error("Redis refuses to take: %s", error)
             return self._alone(demand)
         for purse in demand.purses:
             if purse.id not in self._leases:

@@ -22,7 +22,8 @@ _BEAT: Final = text(
     "INSERT INTO replicas (name, seen_at, applied_to)"
     " VALUES (:name, CAST(extract(epoch from clock_timestamp()) * 1000 AS BIGINT), :applied_to)"
     " ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at,"
-    " applied_to = greatest(replicas.applied_to, excluded.applied_to)"
+    # The last word counts: a clock that goes back must not leave a promise behind that nobody has made.
+    " applied_to = CASE WHEN excluded.applied_to = 0 THEN replicas.applied_to ELSE excluded.applied_to END"
 )
 # Nobody has been heard of for half of the time: it was the database that was away, or all of them. Who lived then is
 # heard out before anybody takes it for gone.
