@@ -1,9 +1,11 @@
 """What is asked of the ledger, the same on both databases."""
 
 from collections.abc import Callable
+from itertools import combinations
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
 from posthouse.billing.forms import request_to_json, usage_to_json
 from posthouse.billing.model import Settlement
@@ -25,6 +27,7 @@ from posthouse.core.errors import InvalidRequest
 from posthouse.core.usage import Usage
 from posthouse.storage.database import Database
 from posthouse.storage.rows import RequestRow
+from posthouse.storage.tables import accounts
 from tests.billing.fakes import NOW, PRICE, caller
 from tests.billing.stored import StoredHouse
 
@@ -221,3 +224,20 @@ def test_a_cursor_that_is_none_of_ours_is_bad_input(kept: StoredHouse) -> None:
 @pytest.mark.parametrize("limit", [-5, 0, 1_000_000])
 def test_a_page_has_bounds(limit: int) -> None:
     assert 1 <= Page(limit).size <= 1000
+
+
+def test_records_of_all_below_an_account_are_listed_by_any_other_filter_too(kept: StoredHouse) -> None:
+    with kept.database.write() as connection:
+        connection.execute(insert(accounts).values(id="acc_root", name="root", created_at=1))
+        connection.execute(insert(accounts).values(id="acc_1", name="one", created_at=1, parent_id="acc_root"))
+        connection.execute(insert(accounts).values(id="acc_other", name="other", created_at=1))
+    filters: dict[str, Any] = {"key_id": "key_0", "account_id": "acc_1", "model": "m", "span": Span(START, START + DAY)}
+    with kept.database.read() as connection:
+        for number in range(len(filters) + 1):
+            for names in combinations(filters, number):
+                given = {name: filters[name] for name in names}
+                every, _ = list_requests(connection, RequestFilter(**given))
+                assert every
+                assert list_requests(connection, RequestFilter(**given, within="acc_root"))[0] == every
+                assert list_requests(connection, RequestFilter(**given, within="acc_other")) == ([], None)
+        assert list_requests(connection, RequestFilter(key_id="key_0", account_id="acc_other")) == ([], None)

@@ -19,7 +19,7 @@ from posthouse.billing.sums import GroupBy as GroupBy
 from posthouse.core.errors import InvalidRequest
 from posthouse.core.usage import UsageSource
 from posthouse.storage.rows import RequestRow
-from posthouse.storage.tables import OTHER_NAME, RARE_STATUS, SUMMED, entries, holds, requests
+from posthouse.storage.tables import OTHER_NAME, RARE_STATUS, SUMMED, entries, holds, requests, usage_days
 from posthouse.storage.trees import asking, subtree
 
 UNITS: Final = ("images", "audio_ms", "characters", "searches", "web_searches", "file_searches", "sessions")
@@ -178,17 +178,24 @@ def _named(chosen: RequestFilter) -> list[ColumnElement[bool]] | None:
 def _owned(connection: Connection, chosen: RequestFilter) -> list[ColumnElement[bool]] | None:
     """The accounts that a record may be of, one by one where they are few; None where any will do."""
     account_id = requests.c.account_id
+    if chosen.key_id is not None and chosen.account_id is not None:
+        # Of two that do not belong together nothing is found, however long it is looked for.
+        both = (usage_days.c.key_id == chosen.key_id, usage_days.c.account_id == chosen.account_id)
+        if connection.execute(select(usage_days.c.day).where(*both).limit(1)).first() is None:
+            return []
     if chosen.within is None:
         return None
     below = subtree(chosen.within)
     if chosen.account_id is not None:
         inside = connection.execute(below.where(below.selected_columns.id == chosen.account_id)).first()
         return None if inside is not None else []
-    if chosen.key_id is None and chosen.model is None:
-        few = asking(connection, chosen.within, _FEW_ACCOUNTS)
-        if few is not None:
-            return [account_id == one for one in few]
-    return [account_id.in_(below)]
+    few = asking(connection, chosen.within, _FEW_ACCOUNTS)
+    if few is None:
+        return [account_id.in_(below)]
+    if chosen.key_id is None and chosen.model is None and chosen.span == Span():
+        return [account_id == one for one in few]
+    # By the index of what else is asked for: all that an account ever did may be a hundred times as much.
+    return [account_id.concat("").in_(few)]
 
 
 def request_detail(connection: Connection, request_id: str) -> RequestDetail | None:
