@@ -112,6 +112,46 @@ async def test_an_answer_that_is_none_ends_the_connection(says: bytes) -> None:
         await line.close()
 
 
+@pytest.mark.req("REDIS-012")
+@pytest.mark.parametrize(
+    "says",
+    [
+        b"-READONLY You can't write against a read only replica.\r\n",
+        b"-ERR Error running script (call to f_0): @user_script: 3: -READONLY You can't write.\r\n",
+        b"-LOADING Redis is loading the dataset in memory\r\n",
+    ],
+)
+async def test_a_server_that_cannot_serve_is_left_and_sought_until_it_can(says: bytes) -> None:
+    """It has become a copy, is then being loaded, and at last serves; who may not ask for its role finds out."""
+    lives = [
+        {b"GET": says},
+        {b"ROLE": b"*3\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:6379\r\n"},
+        {b"PING": b"-LOADING Redis is loading the dataset in memory\r\n"},
+        {b"ROLE": b"-NOPERM this user has no permissions\r\n", b"GET": says},
+        {b"ROLE": b"*1\r\n$6\r\nmaster\r\n"},
+    ]
+    usual = {b"PING": b"+PONG\r\n", b"CLUSTER": b"-ERR no\r\n", b"GET": b"$1\r\nv\r\n", b"CLIENT": b"+OK\r\n"}
+    lived = iter(lives)
+
+    async def changing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers = {**usual, **next(lived)}
+        while words := await _command(reader):
+            writer.write(answers[words[0]])
+
+    async with _serving(changing) as url:
+        moves: list[bool] = []
+        line = Redis(url, patience=5.0, changed=moves.append)
+        assert await line.open()
+        for _ in range(2):
+            await _until(lambda: line.up)
+            with pytest.raises(RedisLost):
+                await line.ask(b"k", "GET", "k")
+        await _until(lambda: line.up)
+        assert await line.ask(b"k", "GET", "k") == b"v"
+        assert moves == [True, False, True, False, True]
+        await line.close()
+
+
 @pytest.mark.req("REDIS-006")
 async def test_a_wrong_password_is_said_and_nothing_is_sent(redis_server: str) -> None:
     line = Redis(redis_server.replace("redis://", "redis://nobody-here:wrong@"))
