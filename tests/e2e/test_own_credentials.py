@@ -421,6 +421,42 @@ def test_a_part_of_the_price_is_charged(here: Place, fee: str, cost: int, stream
 
 
 @pytest.mark.req("OWNC-006")
+@pytest.mark.parametrize("begun", [False, True])
+def test_who_leaves_pays_the_part_of_what_was_counted(here: Place, begun: bool) -> None:
+    gate, before = here.upstream.gate(), here.house.last_id()
+    here.upstream.scripts = {"*": held(gate, [chunk({"content": "Hello there"})] if begun else [])}
+    with here.house.wire() as wire:
+        wire.send(request("/v1/chat/completions", asked(stream=True), here.key("main", fee="50")))
+        if begun:
+            wire.until(b"Hello there")
+        assert gate.reached.wait(20)
+        wire.leave()
+    assert here.upstream.visit().left.wait(20)
+    stored = here.house.only_since(before)
+    read, written = stored.record["input"], stored.record["output"]
+    assert read > 0
+    assert (written > 0) is begun
+    assert stored.record["cost"] == (read * 1_000 + written * 10_000) // 2
+    assert (stored.record["usage_source"], stored.record["ended_by"]) == ("estimated", "client")
+    assert stored.record["own_fee_ppm"] == 500_000
+
+
+@pytest.mark.req("OWNC-003", "OWNC-006")
+def test_every_prompt_of_several_is_asked_with_it_and_charged_its_part(here: Place) -> None:
+    here.upstream.scripts = {"*": answers(WHOLE)}
+    before = here.house.last_id()
+    answer = here.send(
+        "/v1/completions",
+        {"model": "m", "prompt": ["One", "Two"]},
+        f"authorization: Bearer {here.key('main', fee='10')}\r\n",
+    )
+    assert answer.status == 200, answer.body
+    assert here.said() == [OWN, OWN]
+    costs = [stored.record["cost"] for stored in here.house.stored_since(before)]
+    assert costs == [COST // 10, COST // 10]
+
+
+@pytest.mark.req("OWNC-006")
 def test_a_budget_is_held_and_refused_by_the_fee_alone(here: Place) -> None:
     least = {"amount": "0.000001", "currency": "USD", "period": "total"}
     assert here.ask(here.key("main", budget=least), max_tokens=20).status == 200

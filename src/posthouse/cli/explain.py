@@ -53,6 +53,8 @@ def _text(shown: dict[str, Any]) -> str:
         f"{shown['id']}: {shown['operation']} of {shown['model_asked']}, {shown['created_at']}",
         f"ended with {ended} after {shown['duration_ms']} ms, by {shown['deployment'] or 'nobody'}",
     ]
+    if shown["own_credential"]:
+        parts.append("Its caller brought a credential of its own: it is charged a part of the price, or nothing.")
     if shown["candidates"]:
         columns = ("place", "deployment", "credential", "figure", "outcome", "why")
         rows = [[cell({**one, "figure": _figure(one)}[name]) for name in columns] for one in shown["candidates"]]
