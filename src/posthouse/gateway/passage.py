@@ -6,6 +6,7 @@ that it can be done while a task is being cancelled; what it writes is durable b
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -18,6 +19,7 @@ from posthouse.billing.forms import price_to_json
 from posthouse.billing.ledger import Hold
 from posthouse.billing.model import Price, Settlement
 from posthouse.core.caller import Subject
+from posthouse.core.errors import Unavailable
 from posthouse.core.money import Money
 from posthouse.core.usage import NO_USAGE, Usage, UsageSource
 from posthouse.gateway.model import Call
@@ -27,6 +29,8 @@ from posthouse.routing.model import Trace
 from posthouse.storage.journal import Journal
 from posthouse.storage.rows import PRICE, REQUEST, EndedBy, PriceRow, RequestRow
 from posthouse.telemetry import Finished, Telemetry
+
+logger = logging.getLogger("posthouse.gateway")
 
 _encode: Final = msgspec.json.Encoder().encode
 _MOST_NOTED: Final = 65_536
@@ -248,3 +252,12 @@ class Passage:
         telemetry.inflight -= 1
         at = self._began + duration
         telemetry.request_done(Finished(row, usage, caller.key_name, at, duration, first, overhead))
+
+
+def tell_of(settling: asyncio.Task[None]) -> None:
+    """Logs why a settlement that was made for a client that left has failed; one that could not be written has not."""
+    error = None if settling.cancelled() else settling.exception()
+    if isinstance(error, Unavailable):
+        logger.warning("what a client that left has cost is kept in memory for now: %s", error.message)
+    elif error is not None:
+        logger.error("a settlement failed", exc_info=error)

@@ -28,7 +28,7 @@ from posthouse.dialects.codecs import CODECS
 from posthouse.gateway.admission import GatewayParts
 from posthouse.gateway.below import Sender
 from posthouse.gateway.model import Call, GatewayOptions
-from posthouse.gateway.passage import Outcome, Passage, Wanted
+from posthouse.gateway.passage import Outcome, Passage, Wanted, tell_of
 from posthouse.gateway.pricing import UNNAMED, by_own, paid_in
 from posthouse.gateway.scopes import check_scope
 from posthouse.gateway.subjects import passable, subjects_of
@@ -370,8 +370,7 @@ class RawDoor:
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._finishing.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("a settlement failed", exc_info=error)
+        tell_of(task)
 
     def _head(self, passage: Passage, response: UpstreamResponse) -> bytes:
         candidate = passage.trace.candidate

@@ -25,7 +25,7 @@ from posthouse.dialects.streams import AnswerStream
 from posthouse.gateway.admission import Admission, GatewayParts, forbidden
 from posthouse.gateway.dropped import dropped_line
 from posthouse.gateway.model import Answer, Call, GatewayOptions
-from posthouse.gateway.passage import Outcome, Passage
+from posthouse.gateway.passage import Outcome, Passage, tell_of
 from posthouse.gateway.scopes import check_scope
 from posthouse.limits.model import LimitReached
 from posthouse.providers.reply import Reply, failure_in_stream
@@ -306,8 +306,7 @@ class Gateway:
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._finishing.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("a settlement failed", exc_info=error)
+        tell_of(task)
 
     # Answer headers
 
