@@ -27,6 +27,12 @@ GOOD: Final[Json] = {
     "account": "some",
     "models": ["echo", "m-*"],
     "budget": {"amount": "5.00", "currency": "USD", "period": "day"},
+    "budgets": [
+        {"amount": "5", "currency": "USD", "period": "week", "time_zone": "+08:00", "model": "echo", "kind": "limit"}
+    ],
+    "scopes": ["chat", "audio"],
+    "unpriced": "allow",
+    "own_credential": {"accounts": ["main"], "fee_percent": "2.5"},
     "limits": {"rpm": 10, "tpm": 100_000, "concurrency": 2},
     "expires_at": "2030-01-01T00:00:00Z",
     "defaults": {"temperature": 0.2},
@@ -84,7 +90,8 @@ def asked(draw: st.DrawFn, chart: Map, route: str, method: str) -> tuple[str, by
     bodies = Schemas(chart.document).bodies(route, method)
     if bodies is None:
         return path, b""
-    good = {name: value for name, value in GOOD.items() if name in _members(operation)}
+    other = draw(st.sampled_from(["budget", "budgets"]))  # they are not said together
+    good = {name: value for name, value in GOOD.items() if name in _members(operation) and name != other}
     return path, draw(mutated(good) | bodies.map(written))
 
 
