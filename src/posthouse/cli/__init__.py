@@ -6,7 +6,7 @@ is `output.py`, what they open is `workbench.py`.
 
 import typer
 
-from posthouse.cli import accounts, configuration, keys, ledger, market, prices, records
+from posthouse.cli import accounts, configuration, keys, ledger, market, prices, records, topups
 from posthouse.cli.doctor import doctor
 from posthouse.cli.explain import explain
 from posthouse.cli.serve import serve
@@ -17,6 +17,14 @@ app = typer.Typer(
 app.command()(serve)
 app.add_typer(keys.app, name="keys")
 app.add_typer(accounts.app, name="accounts")
+accounts.app.command(
+    help="Note what was paid in for an account; it holds within a second.",
+    context_settings={"ignore_unknown_options": True},  # or `-5.00` would be taken for one
+)(topups.credit)
+accounts.app.command()(topups.credits)
+accounts.app.command()(topups.balance)
+app.add_typer(topups.codes, name="codes")
+app.add_typer(topups.invitations, name="invitations")
 app.add_typer(market.providers, name="providers")
 app.add_typer(market.models, name="models")
 app.add_typer(prices.app, name="prices")

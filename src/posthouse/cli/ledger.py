@@ -132,7 +132,10 @@ def show_statement(  # noqa: PLR0913
     if shown["corrections"]:
         corrected = ("created_at", "id", "amount", "currency", "reason", "author")
         show_listing(shown["corrections"], corrected, as_json=False, empty="")
-    totals = ("currency", "opening", "usage", "corrections", "total", "closing")
+    if shown["credits"]:
+        credited = ("created_at", "id", "amount", "currency", "kind", "reason", "author")
+        show_listing(shown["credits"], credited, as_json=False, empty="")
+    totals = ("currency", "opening", "usage", "corrections", "total", "paid_in", "closing")
     show_listing(shown["totals"], totals, as_json=False, empty="Nothing was charged.")
 
 
