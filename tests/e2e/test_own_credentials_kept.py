@@ -1,18 +1,21 @@
 """A credential that a caller brings is written nowhere: everything that a server leaves behind is looked through."""
 
 import base64
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import select
 
+from posthouse.billing.verify import verify
+from posthouse.storage.database import Database
+from posthouse.storage.tables import metadata
 from tests.e2e.answers import answers, asked, chunk, completion, fault, frames, streams
 from tests.e2e.house import ADMIN_KEY
 from tests.e2e.own import OWN, USAGE, config
-from tests.e2e.process import Process, process, verified
+from tests.e2e.process import Process, process
 from tests.e2e.upstream import Upstream
 from tests.e2e.wire import Response, eventually, request
 
@@ -82,9 +85,29 @@ def every_way(house: Process, upstream: Upstream, elsewhere: Upstream, key: str)
         yield ask(house, "/v1/chat/completions", b"", lines, "GET")
 
 
+def dumped(url: str) -> str:
+    """Every row of every table, once the books are in order."""
+    database = Database(url)
+    try:
+        found = verify(database, 4_000_000_000.0)
+        assert found.ok, found.problems
+        assert found.holds_open == 0
+        with database.read() as connection:
+            return "\n".join(
+                f"{table.name} {row!r}" for table in metadata.sorted_tables for row in connection.execute(select(table))
+            )
+    finally:
+        database.close()
+
+
 @pytest.mark.req("OWNC-007")
-def test_nothing_that_a_server_writes_or_says_holds_it(tmp_path: Path) -> None:
-    environ = {"POSTHOUSE_LOG_LEVEL": "debug", "POSTHOUSE_ROUTING_BACKOFF_BASE": "0.01", "PYTHONASYNCIODEBUG": "1"}
+def test_nothing_that_a_server_writes_or_says_holds_it(tmp_path: Path, database_url: str) -> None:
+    environ = {
+        "POSTHOUSE_DATABASE_URL": database_url,
+        "POSTHOUSE_LOG_LEVEL": "debug",
+        "POSTHOUSE_ROUTING_BACKOFF_BASE": "0.01",
+        "PYTHONASYNCIODEBUG": "1",
+    }
     with Upstream() as upstream, Upstream() as elsewhere:
         with process(tmp_path, config(upstream, elsewhere), environ) as house:
             made = ask(
@@ -121,10 +144,7 @@ def test_nothing_that_a_server_writes_or_says_holds_it(tmp_path: Path) -> None:
         assert elsewhere.visits == []
         logged = f"{house.printed}{house.logged}"
         assert '"event":"request"' in logged
-    verified(tmp_path)
-    database = sqlite3.connect(tmp_path / "data" / "posthouse.db")
-    dump = "\n".join(database.iterdump())
-    database.close()
+    dump = dumped(database_url)
     assert "[credential]" in dump
     left = {str(path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert len(left) > 1

@@ -129,7 +129,7 @@ class Price(Struct, frozen=True):
         if usage.tier and self.variants and (variant := self.variants.get(usage.tier)) is not None:
             return variant.listed(usage)
         rates = self.rates_for(usage.total_input) if self.tiers else self.rates
-        # One expression, not a dozen pairs for cost_nano to add up, and rounded here as it does: 0.8 us instead of 1.8.
+        # One expression, and rounded here as `rounded` does: this is on the path of every call.
         total = (
             usage.input * rates.input
             + usage.cache_read * rates.cache_read

@@ -49,11 +49,3 @@ def format_nano(nano: int) -> str:
     if not rest:
         return f"{sign}{whole}"
     return f"{sign}{whole}." + f"{rest:09d}".rstrip("0")
-
-
-def cost_nano(parts: list[tuple[int, int]]) -> int:
-    """Sum of units x rate over `(units, rate)`; rates in nano-units per million units. Rounded once, half up."""
-    total = 0
-    for units, rate in parts:
-        total += units * rate
-    return (total + 500_000) // 1_000_000
