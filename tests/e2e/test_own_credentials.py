@@ -478,3 +478,51 @@ def test_without_a_price_only_a_fee_stands_in_the_way(here: Place) -> None:
     answer = here.ask(here.key("main", fee="1"), "n")
     record = here.house.stored(answer.headers["x-request-id"]).record
     assert (record["cost"], record["priced"], record["own_fee_ppm"]) == (None, False, 10_000)
+
+
+@pytest.mark.req("OWNC-006")
+def test_over_the_gate_of_several_servers_it_is_the_same(tmp_path: Path, postgres_url: str, redis_server: str) -> None:
+    environ = {"POSTHOUSE_DATABASE_URL": postgres_url, "POSTHOUSE_REDIS_URL": redis_server}
+    with lending(tmp_path, environ) as place:
+        place.upstream.scripts = {"*": answers(WHOLE)}
+        budget = {"amount": "0.000015", "currency": "USD", "period": "total"}
+        keys = {fee: place.key("main", fee=fee, budget=budget) for fee in ("0", "5", "100")}
+        assert place.ask(keys["0"], "n", max_tokens=20).status == 200
+        assert [place.ask(keys["0"], max_tokens=20).status for _ in range(3)] == [200, 200, 200]
+        # Each holds about 6,250 nano-units and costs 4,050.
+        assert [place.ask(keys["5"], max_tokens=9).status for _ in range(5)] == [200, 200, 200, 429, 429]
+        assert place.ask(keys["100"], max_tokens=20).status == 429
+        assert set(place.said()) == {OWN}
+
+
+@pytest.mark.req("OWNC-004")
+def test_an_error_in_a_stream_that_passes_is_masked_too(here: Place) -> None:
+    start = {"type": "message_start", "message": {"id": "m", "role": "assistant", "content": [], "model": "a"}}
+    events = [start, {"type": "error", "error": {"type": "authentication_error", "message": f"bad key {OWN}"}}]
+    framed = [f"event: {one['type']}\ndata: {json.dumps(one)}\n\n".encode() for one in events]
+    here.upstream.scripts = {"*": frames(*framed)}
+    answer = here.send("/v1/messages", {**MESSAGES, "model": "a", "stream": True}, f"x-api-key: {here.key()}\r\n")
+    assert answer.status == 401
+    assert OWN.encode() not in answer.body
+    gate = here.upstream.gate()
+    text = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello"}}
+    block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+
+    async def script(visit: Any) -> None:
+        await visit.start_stream()
+        for one in (start, block, text):
+            await visit.frame(f"event: {one['type']}\ndata: {json.dumps(one)}\n\n".encode())
+        await gate.passed(visit)
+        await visit.frame(framed[1])
+        await visit.end_stream()
+
+    here.upstream.scripts = {"*": script}
+    with here.house.wire() as wire:
+        body = {**MESSAGES, "model": "a", "stream": True}
+        wire.send(request("/v1/messages", body, here.key()))
+        assert wire.head()[0] == 200
+        gate.open()
+        got = b"".join(wire.pieces())
+    assert b"Hello" in got
+    assert b"event: error" in got
+    assert OWN.encode() not in got
