@@ -197,6 +197,7 @@ def test_costs_are_told_and_whom_the_caller_s_budget_kept_away(here: Here) -> No
     )
     assert "no price is known for it" in unpriced["why"]
     assert shown["limits"]["key"]["budget"]["amount"] == "5"
+    assert [one["amount"] for one in shown["limits"]["key"]["budgets"]] == ["5"]
     assert shown["limits"]["key"]["limits"]["rpm"] == 100
     assert shown["limits"]["account"]["name"] == "default"
     assert shown["limits"]["above"] == []
