@@ -67,6 +67,7 @@ def mended(world: World) -> None:
         program.resume()
         if not program.running:
             program.start()
+    world.redis.ask("REPLICAOF", "NO", "ONE")
 
 
 async def given_up(world: World, server: Server) -> None:

@@ -87,6 +87,16 @@ async def redis_is_emptied(world: World, _: Random) -> str:
     return "Redis emptied"
 
 
+async def redis_becomes_a_copy(world: World, random: Random) -> str:
+    """As after a failover that the address has not heard of: it is there, and takes nothing."""
+    seconds = random.choice((0.5, 3.0))
+    async with world.hands["redis"]:
+        await asyncio.to_thread(world.redis.ask, "REPLICAOF", "127.0.0.1", "1")
+        await asyncio.sleep(seconds)
+        await asyncio.to_thread(world.redis.ask, "REPLICAOF", "NO", "ONE")
+    return f"Redis another's copy for {seconds:g} s"
+
+
 async def postgres_is_stopped(world: World, random: Random) -> str:
     seconds = random.choice((0.0, 1.0, 5.0, 12.0))
     async with world.hands["postgres"]:
@@ -186,6 +196,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     redis_is_killed,
     redis_is_paused,
     redis_is_emptied,
+    redis_becomes_a_copy,
     postgres_is_stopped,
     postgres_is_paused,
     lines_to_redis_break,

@@ -164,9 +164,10 @@ async def crowd(world: World, plan: Crowd) -> list[str]:
     seconds = time.monotonic() - began
     await quiet(world)
     wrong = await judge(world)
-    gates = 1 + (await _alone(world) > alone) * plan.servers
+    # Who could not hear Redis in time on a machine that has too much to do has counted by itself meanwhile.
+    gates = 1 + sum(now > before for now, before in zip(await _alone(world), alone, strict=True))
     passed, bound = _passed(world, paced), rate_bound(plan.rpm, seconds, gates)
-    world.say(f"    {passed} of {paced.name} passed in {seconds:.1f} s, {bound} may at most (rpm {plan.rpm})")
+    world.say(f"    rpm {plan.rpm}: {passed} passed in {seconds:.1f} s, {bound} may at most; {gates} counted")
     if not plan.rpm <= passed <= bound:
         wrong.append(f"{passed} requests of {paced.name} passed in {seconds:.1f} s; {bound} may at most")
     return wrong + await asyncio.to_thread(_left_over, world, [account, *own])
@@ -185,9 +186,9 @@ async def _greedy(world: World, server: int, keys: Sequence[Key], paced: Key) ->
         await world.ask(world.servers[server], paced)
 
 
-async def _alone(world: World) -> float:
-    """Requests that were admitted without Redis, by all servers."""
-    return sum([(await metrics(server)).get("posthouse_gate_alone_requests", 0.0) for server in world.up])
+async def _alone(world: World) -> list[float]:
+    """Requests that were admitted without Redis, of each server."""
+    return [(await metrics(server)).get("posthouse_gate_alone_requests", 0.0) for server in world.up]
 
 
 def _passed(world: World, key: Key) -> int:

@@ -21,6 +21,8 @@ Waiter = Callable[[Any], None]
 MAX_WAITING: Final = 20_000  # commands of a connection that have no answer yet
 MAX_UNSENT: Final = 16 << 20  # bytes that the server does not take
 DIAL: Final = 2.0  # seconds for a connection to be made
+_LATE: Final = 0.02  # seconds after which a look comes late: it is us who had no time, and answers may lie there unread
+_LATEST: Final = 4  # times the patience: no longer than that, however late we are
 
 
 class RedisError(Exception):
@@ -74,7 +76,7 @@ class Wire(asyncio.Protocol):
         self._unsent.append(hiredis.pack_command(words))  # type: ignore[arg-type]  # its stub knows one word only
         self._waiting.append((self._loop.time(), waiter))
         if self._watch is None:
-            self._watch = self._loop.call_later(self._patience, self._look)
+            self._watch_for(self._patience)
 
     def close(self, why: str = "closed") -> None:
         """Ends the connection now; who waits is told."""
@@ -90,16 +92,24 @@ class Wire(asyncio.Protocol):
             return
         transport.writelines(unsent)
 
-    def _look(self) -> None:
+    def _watch_for(self, seconds: float) -> None:
+        due = self._loop.time() + seconds
+        self._watch = self._loop.call_later(seconds, self._look, due)
+
+    def _look(self, due: float) -> None:
         """The oldest command is the one to be answered next: nobody's patience ends before its."""
         self._watch = None
         if not self._waiting:
             return
-        left = self._waiting[0][0] + self._patience - self._loop.time()
-        if left <= 0:
-            self._end(RedisLost(f"no answer within {self._patience} s"))
+        now = self._loop.time()
+        left = self._waiting[0][0] + self._patience - now
+        if left > 0:
+            self._watch_for(left)
+        elif now - due > _LATE and left > -(_LATEST - 1) * self._patience:
+            # Timers come before what has arrived: a process that stood still reads first, and then judges.
+            self._watch_for(_LATE)
         else:
-            self._watch = self._loop.call_later(left, self._look)
+            self._end(RedisLost(f"no answer within {self._patience} s"))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass of it
