@@ -21,7 +21,7 @@ Waiter = Callable[[Any], None]
 MAX_WAITING: Final = 20_000  # commands of a connection that have no answer yet
 MAX_UNSENT: Final = 16 << 20  # bytes that the server does not take
 DIAL: Final = 2.0  # seconds for a connection to be made
-_LATE: Final = 0.02  # seconds after which a look comes late: it is us who had no time, and answers may lie there unread
+_LATE: Final = 0.02  # seconds by which a look may come late before it is us who had no time
 _LATEST: Final = 4  # times the patience: no longer than that, however late we are
 
 
@@ -106,7 +106,7 @@ class Wire(asyncio.Protocol):
         if left > 0:
             self._watch_for(left)
         elif now - due > _LATE and left > -(_LATEST - 1) * self._patience:
-            # Timers come before what has arrived: a process that stood still reads first, and then judges.
+            # A process that stood still may only now have sent what it asks, and not have read what was answered.
             self._watch_for(_LATE)
         else:
             self._end(RedisLost(f"no answer within {self._patience} s"))
