@@ -4,10 +4,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import event
 
-from posthouse.accounts.budgets import MAX_BUDGETS, Stood, stood_to_json
+from posthouse.accounts.budgets import MAX_BUDGETS, PERIODS, Stood, budgets_to_json, stood_to_json, what_of
 from posthouse.accounts.forms import (
     account_changes_of,
     account_to_json,
@@ -114,6 +117,32 @@ def test_what_is_no_budget_is_refused_by_the_name_of_its_field(body: dict[str, A
             read({"name": "n", **body})
         assert caught.value.param == param
         assert f"`{param}" in caught.value.message or param == "budgets"
+
+
+AMOUNTS: Final = st.integers(0, 9_223_372_036 * 10**9)  # all that can be said
+ONE: Final = st.builds(
+    Budget,
+    AMOUNTS,
+    st.just("CNY"),
+    st.sampled_from(PERIODS),
+    st.sampled_from(["UTC", "Asia/Shanghai", "+05:45", "-09:30"]),
+    st.none() | st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=20),
+)
+
+
+@given(st.lists(ONE, max_size=MAX_BUDGETS, unique_by=what_of), st.booleans())
+def test_whatever_budgets_the_rules_allow_are_shown_and_read_back_as_they_were(
+    limits: list[Budget], prepaid: bool
+) -> None:
+    budgets = tuple(limits[:-1] if prepaid else limits)
+    if prepaid:
+        budgets = (*budgets, Budget(0, "CNY", "total", prepaid=True))
+    check_account_changes(AccountChanges(budgets=budgets))
+    shown = budgets_to_json(budgets)
+    for one in shown:
+        if one["kind"] == "prepaid":
+            del one["amount"], one["time_zone"]
+    assert account_changes_of({"budgets": msgspec.json.decode(msgspec.json.encode(shown))}).budgets == budgets
 
 
 def test_a_change_says_budgets_by_one_name_only() -> None:

@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from posthouse.accounts.forms import (
     account_changes_of,
@@ -54,6 +56,14 @@ def test_a_fee_is_a_percentage_exact_to_four_decimal_places(fee: object, ppm: in
     own = own_of({"accounts": ["a"], "fee_percent": fee})
     assert own == OwnCredential(frozenset({"a"}), ppm)
     assert own_to_json(own) == {"accounts": ["a"], "fee_percent": shown}
+
+
+@given(st.integers(0, 10_000_000))
+def test_every_fee_is_shown_and_read_back_as_it_was(ppm: int) -> None:
+    shown = own_to_json(OwnCredential(frozenset({"a"}), ppm))
+    assert shown is not None
+    for fee in (shown["fee_percent"], float(shown["fee_percent"])):
+        assert own_of({**shown, "fee_percent": fee}) == OwnCredential(frozenset({"a"}), ppm)
 
 
 @pytest.mark.parametrize(
