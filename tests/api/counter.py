@@ -64,13 +64,12 @@ class Counter:
         JoiningFace(self.door, self.till, self.directory, Peers()).mount()
 
     def post(
-        self, path: str, body: bytes, headers: Mapping[str, str | bytes] | None = None, peer: str = "127.0.0.1"
+        self, path: str, body: bytes, headers: Mapping[str, str] | None = None, peer: str = "127.0.0.1"
     ) -> tuple[int, dict[str, Any]]:
         line = Line(peer)
         exchange = Exchange(line, 0.0)
         exchange.method, exchange.target, exchange.body = b"POST", path.encode(), body
-        given = {name: value if isinstance(value, bytes) else value.encode() for name, value in (headers or {}).items()}
-        exchange.headers = {name.lower().encode(): value for name, value in given.items()}
+        exchange.headers = {name.lower().encode(): value.encode() for name, value in (headers or {}).items()}
         self.door.admit(exchange)
         asyncio.run(self.door.answer(exchange))
         head, _, answer = line.written.partition(b"\r\n\r\n")
@@ -91,11 +90,11 @@ def signature(body: bytes, now: float, secret: str = SECRET) -> str:
     return hmac.new(secret.encode(), b"%d." % int(now) + body, sha256).hexdigest()
 
 
-def generic_headers(body: bytes, now: float, secret: str = SECRET) -> dict[str, str | bytes]:
+def generic_headers(body: bytes, now: float, secret: str = SECRET) -> dict[str, str]:
     return {"X-Posthouse-Timestamp": str(int(now)), "X-Posthouse-Signature": f"v1={signature(body, now, secret)}"}
 
 
-def stripe_headers(body: bytes, now: float, secret: str = SECRET) -> dict[str, str | bytes]:
+def stripe_headers(body: bytes, now: float, secret: str = SECRET) -> dict[str, str]:
     return {"Stripe-Signature": f"t={int(now)},v1={'0' * 64},v1={signature(body, now, secret)},v0={'1' * 64}"}
 
 

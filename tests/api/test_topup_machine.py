@@ -3,7 +3,7 @@ crashes, and several at once: what accounts have is what a simple model says, an
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -262,7 +262,7 @@ def signed_stripe(event: dict[str, Any], now: float) -> tuple[bytes, Any]:
     return body, stripe_headers(body, now)
 
 
-def at_once(acts: list[Callable[[], object]]) -> list[object]:
+def at_once(acts: Sequence[Callable[[], object]]) -> list[object]:
     """What each gives, or the error that it raises, all begun together."""
     barrier = threading.Barrier(len(acts))
     found: list[object] = [None] * len(acts)

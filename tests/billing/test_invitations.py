@@ -130,7 +130,8 @@ def test_whether_any_could_be_accepted_is_known(stored: StoredHouse, desk: Invit
 
 def test_of_many_at_once_no_more_get_in_than_may(stored: StoredHouse, desk: InvitationDesk) -> None:
     ((invitation, code),) = desk.make(replace(NEW, max_uses=3))
-    newcomers, barrier, found = Newcomers(), threading.Barrier(8), []
+    newcomers, barrier = Newcomers(), threading.Barrier(8)
+    found: list[object] = []
 
     def accept() -> None:
         barrier.wait(20)

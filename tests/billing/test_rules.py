@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from posthouse.billing import verify
+from posthouse.billing import verify, verify_credits
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs/billing.md"
@@ -30,7 +30,7 @@ def test_every_rule_has_an_id_of_its_own_and_ids_have_no_gaps() -> None:
         numbers.setdefault(name, []).append(int(number))
     assert numbers == {name: list(range(1, len(found) + 1)) for name, found in numbers.items()}
     rooms = {"PRICE", "RATE", "UNIT", "HOLD", "BUDGET", "LEDGER", "COUNT", "END", "PASS", "REPEAT"}
-    assert set(numbers) == rooms | {"OWN"}
+    assert set(numbers) == rooms | {"OWN", "CREDIT", "CODE", "INVITE", "TOPUP"}
 
 
 @pytest.mark.parametrize(("rule", "tests"), [(row[0], row[2]) for row in ROWS])
@@ -45,5 +45,5 @@ def test_every_rule_names_tests_that_exist(rule: str, tests: str) -> None:
 
 
 def test_every_rule_that_verification_names_is_written_down() -> None:
-    source = Path(verify.__file__).read_text(encoding="utf-8")
+    source = "".join([Path(str(one.__file__)).read_text(encoding="utf-8") for one in (verify, verify_credits)])
     assert set(re.findall(r'"([A-Z]+-\d+)"', source)) <= {row[0] for row in ROWS}

@@ -101,7 +101,7 @@ def test_invitations_are_made_listed_and_revoked(shell: Shell) -> None:
     assert "no prepaid budget in USD" in refused.stderr
 
 
-def test_a_running_server_lets_a_credit_be_spent_within_a_second(shell: Shell) -> None:
+def test_a_running_server_hears_of_a_credit(shell: Shell) -> None:
     prepaid(shell)
     key = shell.json("keys", "create", "--name", "k", "--account", "wang")["key"]
     with running(shell.folder, CONFIG) as house, house.client(key) as client:
@@ -111,4 +111,4 @@ def test_a_running_server_lets_a_credit_be_spent_within_a_second(shell: Shell) -
         def passes() -> bool:
             return client.post("/v1/chat/completions", json=asked(model="m")).status_code == 200
 
-        eventually(passes, "the credit is not known", 5)
+        eventually(passes, "the credit is not known")

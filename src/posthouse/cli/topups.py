@@ -146,10 +146,10 @@ def create(  # noqa: PLR0913
     else:
         for code in made:
             say(code)
-        typer.echo(f"{batch.id}: {len(made)} codes, each {shown['amount']} {shown['currency']}.", err=True)
+        sys.stderr.write(f"{batch.id}: {len(made)} codes, each {shown['amount']} {shown['currency']}.\n")
 
 
-@codes.command("list")
+@codes.command("list", help="List codes by their ends, and what has become of each, the newest first.")
 def list_codes(  # noqa: PLR0913
     *,
     batch: Annotated[str | None, typer.Option(help="Only those of this batch, by its id.")] = None,
@@ -159,7 +159,7 @@ def list_codes(  # noqa: PLR0913
     config: Config = None,
     data: Data = None,
 ) -> None:
-    """List codes by their ends, and what has become of each, the newest first."""
+    """Size: the parameters of a command are its options."""
     with reporting(), opened_books(config, data) as books:
         till, wanted = till_of(books), _state(state)
         rows = [code_to_json(one, till.points) for one in every(lambda p: till.codes.listed(batch, wanted, p))]
@@ -206,7 +206,7 @@ def revoke_batch(
         say(f"{batch}: {states['revoked']} codes are revoked, {states['redeemed']} were redeemed.")
 
 
-@codes.command()
+@codes.command(help="Redeem a code for an account.")
 def redeem(  # noqa: PLR0913
     *,
     code: Annotated[str, typer.Argument(help="As it was given out.")],
@@ -216,7 +216,7 @@ def redeem(  # noqa: PLR0913
     config: Config = None,
     data: Data = None,
 ) -> None:
-    """Redeem a code for an account."""
+    """Size: the parameters of a command are its options."""
     with reporting(), opened_books(config, data) as books:
         till, found = till_of(books), books.directory().get_account(account)
         shown = credit_to_json(till.codes.redeem(code, Redeemer(found.id, prepaid_in(found), author)), till.points)
