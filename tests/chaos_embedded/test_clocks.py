@@ -28,7 +28,7 @@ DAY: Final = 24 * HOUR
 COST: Final = 3 * 1_000 + CAP * 10_000
 HELD: Final = COST + 40_000  # what is held for one is a little more than it costs
 START: Final = dt.datetime(2026, 11, 27, 22, 0, tzinfo=dt.UTC).timestamp()  # a Friday, three days before a month ends
-RPD: Final = 12
+RPD: Final = 4
 
 
 class Budgeted(NamedTuple):
@@ -59,12 +59,12 @@ class Budgeted(NamedTuple):
 
 
 BUDGETS: Final = (
-    Budgeted("daily", 6, "day"),
-    Budgeted("weekly", 20, "week"),
-    Budgeted("monthly", 40, "month"),
-    Budgeted("there", 8, "day", "Asia/Shanghai"),
-    Budgeted("of one model", 14, "week", model="m"),
-    Budgeted("ever", 120, "total"),
+    Budgeted("daily", 3, "day"),
+    Budgeted("weekly", 6, "week"),
+    Budgeted("monthly", 12, "month"),
+    Budgeted("there", 4, "day", "Asia/Shanghai"),
+    Budgeted("of one model", 8, "week", model="m"),
+    Budgeted("ever", 30, "total"),
 )
 
 

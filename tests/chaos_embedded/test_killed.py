@@ -9,12 +9,13 @@ import pytest
 
 from posthouse.storage.segments import segments
 from tests.chaos_embedded.books import billed, purses, remembered, sound
-from tests.chaos_embedded.lives import Load, counts_tokens
+from tests.chaos_embedded.lives import CHAT, Load, counts_tokens
 from tests.chaos_embedded.rounds import seeds
+from tests.e2e.answers import asked, chunk, completion, held
 from tests.e2e.house import ADMIN_KEY, PRICE, provider, running
 from tests.e2e.process import process
-from tests.e2e.upstream import Upstream
-from tests.e2e.wire import eventually
+from tests.e2e.upstream import Gate, Script, Upstream, Visit
+from tests.e2e.wire import eventually, request
 
 LIVES: Final = 5
 QUIET: Final = {"POSTHOUSE_LOG_REQUESTS": "false"}
@@ -28,6 +29,16 @@ def upstream() -> Iterator[Upstream]:
         yield made
 
 
+def late(gate: Gate) -> Script:
+    """A whole answer when the gate is open."""
+
+    async def script(visit: Visit) -> None:
+        await gate.passed(visit)
+        await visit.whole(completion())
+
+    return script
+
+
 def die_while_starting(folder: Path, config: str) -> None:
     """As soon as it has taken the folder: what the last life left is being moved into the database."""
     journal = folder / "data" / "journal"
@@ -36,6 +47,35 @@ def die_while_starting(folder: Path, config: str) -> None:
         eventually(lambda: segments(journal)[-1:] > before[-1:], house.logged)
         house.kill()
         assert house.ended() == -9
+
+
+@pytest.mark.req("FAULT-001")
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_answer_that_was_read_to_its_last_byte_is_billed_though_the_house_dies_at_that_moment(
+    tmp_path: Path, upstream: Upstream, stream: bool
+) -> None:
+    """Nothing else is under way, and its hold is on the disk before it ends: nobody writes its end by chance."""
+    gate = upstream.gate()
+    upstream.scripts["last"] = (
+        held(gate, [chunk({"content": "a"})], chunk({}, "stop"), "[DONE]") if stream else late(gate)
+    )
+    config = provider(upstream.base_url, '"last"') + PRICE.replace('"m"', '"last"')
+    journal = tmp_path / "data" / "journal"
+    with process(tmp_path, config, QUIET) as house, house.wire() as wire:
+        wire.send(request(CHAT, asked("last", stream=stream), ADMIN_KEY))
+        eventually(lambda: sum(path.stat().st_size for path in journal.glob("*.journal")), "no hold is written")
+        gate.open()
+        answer = wire.response()
+        house.kill()
+        assert answer.status == 200
+        assert not stream or answer.body.endswith(b"data: [DONE]\n\n")
+        assert house.ended() == -9
+    with running(tmp_path, config) as last:
+        stored = last.stored(answer.headers["x-request-id"])
+        assert stored.hold is not None
+        assert (stored.hold["state"], stored.record["status"]) == ("settled", 200)
+        assert stored.hold["charged"] == stored.record["cost"] > 0
+        last.verified()
 
 
 @pytest.mark.req("FAULT-001", "FAULT-002")
