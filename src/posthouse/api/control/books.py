@@ -71,7 +71,8 @@ def get_statement(
     as_csv: Annotated[bool, Depends(wants_csv)],
     zone: Annotated[Word, Query(description="Whose days and month: an IANA time zone, or an offset.")] = "UTC",
 ) -> Response:
-    """What an account owed before a month (`2026-11`), what it used by day, key and model, what was corrected."""
+    """What an account owed before a month (`2026-11`), what it used by day, key and model, what was corrected, what
+    was paid in."""
     account_id = services.directory.get_account(account).id
     chosen = month_of(month[:64], zone)
     with services.database.snapshot() as connection:
