@@ -128,6 +128,18 @@ async def test_a_settlement_gives_back_to_the_same_windows_and_frees_the_place(w
         await gate.take(world.demand(4, limits=Limits(request_tokens=5), tokens=6))
 
 
+@pytest.mark.req("SHARED-005")
+async def test_a_day_that_is_overdrawn_is_no_matter_to_who_wants_nothing_of_it(world: World) -> None:
+    gate = await world.replica()
+    first = await gate.take(world.demand(1, limits=Limits(tpd=100), tokens=50))
+    first.settle(500)
+    first.release()
+    await told(gate)
+    await gate.take(world.demand(2, limits=Limits(tpd=100)))
+    with pytest.raises(LimitReached, match="tokens per day"):
+        await gate.take(world.demand(3, limits=Limits(tpd=100), tokens=1))
+
+
 @pytest.mark.req("SHARED-006")
 async def test_a_purse_that_redis_forgot_is_read_from_postgresql_with_its_open_holds(world: World) -> None:
     one, other = await world.replica(), await world.replica()

@@ -99,7 +99,9 @@ for index = 1, subjects do
   local function tally(field, kind, limit, amount)
     if limit < 0 or (kind == 3 and amount == 0) then return end
     local used, left = tonumber(redis.call('HGET', day, field) or 0), tonumber(ARGV[at + 9]) * 1000
-    if used + amount > limit then refuse(index - 1, kind, 2, limit, amount, amount > limit and -1 or left) end
+    if amount > 0 and used + amount > limit then
+      refuse(index - 1, kind, 2, limit, amount, amount > limit and -1 or left)
+    end
     stands(kind, limit, limit - used - amount, left)
     tallies[#tallies + 1] = {day, field, amount, left}
   end
