@@ -3,7 +3,7 @@
 import errno
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,12 +37,12 @@ class Disk:
 
 
 @contextmanager
-def running_on(
-    disk: Disk, folder: Path, config: str, environ: Mapping[str, str] | None = None
-) -> Iterator[RunningHouse]:
-    house = RunningHouse(folder, config, environ or {})
+def running_on(disk: Disk, folder: Path, config: str, bound: int | None = None) -> Iterator[RunningHouse]:
+    """`bound`: bytes that the journal may have, where that is less than any setting may say."""
+    house = RunningHouse(folder, config, {})
     storage = house.loaded.settings.storage
-    options = JournalOptions(storage.journal_segment, storage.journal_limit, retry=0.05, write=disk.write)
+    total = storage.journal_limit if bound is None else bound
+    options = JournalOptions(storage.journal_segment, total, retry=0.05, write=disk.write)
     house.house.journal = Journal(storage.data / "journal", house.house.database, options=options)
     house.start()
     try:

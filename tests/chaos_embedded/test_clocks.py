@@ -179,6 +179,22 @@ async def test_no_period_is_paid_twice_and_no_hold_is_stuck_whatever_the_clock_d
     assert [day for day, count in walk.days.items() if count > RPD] == []
 
 
+@pytest.mark.req("FAULT-005")
+async def test_a_limit_of_a_day_counts_over_a_restart_whose_clock_has_gone_back_within_it(
+    tmp_path: Path, database: Database
+) -> None:
+    directory, clocks = Directory(database), Clocks(START)
+    secret = people_of(directory).secrets["limited"]
+    for _ in range(RPD):
+        async with live(tmp_path, database, directory, clocks) as life:
+            asked = await life.begin("limited", secret, stream=False)
+            life.answer(asked)
+            assert await asked.task == "admitted"
+        clocks.wall -= HOUR
+    async with live(tmp_path, database, directory, clocks) as life:
+        assert await (await life.begin("limited", secret, stream=False)).task == "limited"
+
+
 def check_holds(database: Database, walk: Walk) -> None:
     """Each answer has one hold, begun when it was asked for and charged once; nothing else has one."""
     with database.read() as connection:

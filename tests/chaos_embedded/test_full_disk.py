@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -26,6 +28,7 @@ CHAT: Final = "/v1/chat/completions"
 COST: Final = 11 * 1_000 + 7 * 10_000
 UNDER_WAY: Final = 3  # streams, and as many whole answers
 DOLLAR: Final = 10**9
+SMALL_JOURNAL: Final = 400_000  # bytes: some three hundred requests
 
 
 @pytest.fixture
@@ -169,3 +172,29 @@ def test_a_small_disk_that_really_fills_up_with_the_database_on_it(tmp_path: Pat
         check=False,
     )
     assert played.returncode == 0, played.stderr
+
+
+@pytest.mark.req("FAULT-003", "FAULT-004")
+def test_a_database_that_takes_nothing_fills_the_journal_and_closes_the_house_until_it_does(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    """Somebody else writes to the file and does not end: requests go on into the journal until its bound."""
+    upstream.scripts["m"] = counts_tokens
+    with running_on(Disk(), tmp_path, provider(upstream.base_url) + PRICE, SMALL_JOURNAL) as house:
+        with house.wire() as wire:
+            found = purses(wire, (100 * DOLLAR, 200 * DOLLAR, 300 * DOLLAR))
+        load = Load(Random(1), [ADMIN_KEY, *(purse.key for purse in found)])
+        load.until(house.port, 50, lambda: None)
+        with closing(sqlite3.connect(tmp_path / "data" / "posthouse.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            while not load.statuses[503]:
+                load.until(house.port, 200, lambda: None)
+            assert not ready(house)
+            assert house.house.journal.stats().pending_bytes < SMALL_JOURNAL
+            other.execute("ROLLBACK")
+        eventually(lambda: ready(house), "the house does not open again")
+        load.until(house.port, 50, lambda: None)
+        house.verified()
+        books = billed(house.house.database, load)
+        assert [one for one in load.begun if books.holds[one]["state"] != "settled"] == []
+        remembered(house, found)

@@ -45,11 +45,12 @@ class DayReader:
         """Before anything is admitted. `others`: limits that are in force besides those of keys and accounts."""
         daily = any(one.daily for one in others)
         moment = self._limiter.moment()
-        starts, now = int(moment.day.starts * 1000), int(moment.wall * 1000)
+        # Of the whole day: where the clock has gone back within it, some of what was used lies ahead.
+        starts, ends = int(moment.day.starts * 1000), int(moment.day.ends * 1000)
 
         def read() -> dict[str, Used]:
             with self._database.snapshot() as connection:
-                return used_by_all(connection, starts, now) if daily or any_daily(connection) else {}
+                return used_by_all(connection, starts, ends) if daily or any_daily(connection) else {}
 
         try:
             past = await asyncio.to_thread(read)
