@@ -44,7 +44,9 @@ cover: $(VENV)/.dev ## the tests with branch coverage (slower)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-chaos: $(VENV)/.dev ## several servers while everything breaks, for CHAOS_SECONDS (900); CHAOS_SEED repeats a plan
+chaos: $(VENV)/.dev ## one server, then several, while everything breaks, for CHAOS_SECONDS (900); CHAOS_SEED repeats a plan
+	POSTHOUSE_CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),10) POSTHOUSE_CHAOS_SEED=$(or $(CHAOS_SEED),1) \
+		$(BIN)/python -m pytest -q tests/chaos_embedded
 	$(BIN)/python -m tests.chaos
 
 peers: $(VENV)/.dev ## suites and clients that others wrote, in an environment of their own
