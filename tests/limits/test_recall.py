@@ -222,6 +222,23 @@ async def test_a_limit_that_is_taken_and_given_again_counts_everything_once(
     assert dict(grant.headers())[b"x-ratelimit-remaining-requests"] == b"7"
 
 
+@pytest.mark.req("LIMIT-031")
+async def test_a_clock_that_goes_back_within_the_day_takes_nothing_off(
+    database: Database, journal: Journal, clock: Clock
+) -> None:
+    for number in range(3):
+        recorded(database, number, NOW - 10 * number)
+    limiter = Limiter(lambda: 0.0, clock, SHANGHAI)
+    reader = DayReader(limiter, database, journal)
+    clock.now = NOW + 1
+    await reader.start([Limits(rpd=1)])
+    clock.now = NOW - 3600
+    limiter.admit_subjects([subject("key_1", rpd=4)], 0).release()
+    await read(reader)
+    with pytest.raises(LimitReached, match="requests per day: limit 4"):
+        limiter.admit_subjects([subject("key_1", rpd=4)], 0)
+
+
 @pytest.mark.req("LIMIT-032")
 async def test_an_address_is_not_looked_for(database: Database, journal: Journal, clock: Clock) -> None:
     limiter = Limiter(lambda: 0.0, clock, SHANGHAI)

@@ -79,6 +79,9 @@ class DayReader:
                 del self._waiting[: len(some)]
                 for unread, used in zip(some, found, strict=True):
                     unread.read(used)
+        except Exception:  # the top of a task: these begin at nothing, and the next are read again
+            logger.exception("what was used of a limit per day could not be read")
+            self._waiting.clear()
         finally:
             self._reading = None
 

@@ -29,9 +29,9 @@ class Unread(Struct, eq=False):
     tallies: Sequence[tuple[Kind, Tally]]
 
     def read(self, used: Used) -> None:
-        """What the records say."""
+        """What the records say. It may be less than is counted where the clock has gone back: that stands."""
         for kind, tally in self.tallies:
-            tally.used += getattr(used, kind) - getattr(self.counted, kind)
+            tally.used += max(getattr(used, kind) - getattr(self.counted, kind), 0)
 
 
 class Limiter:
