@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from posthouse.accounts.model import NewAccount
@@ -449,3 +451,37 @@ def test_an_event_that_is_replayed_late_is_stale(scene: Scene) -> None:
     status, answer = scene.counter.post("/webhooks/stripe", body, headers)
     assert (status, answer["error"]["code"]) == (400, "signature_stale")
     assert scene.credited() == {}
+
+
+# --- anything ---------------------------------------------------------------------------------------------------------
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.sampled_from(["payer", "usd"])
+)
+NAMES = st.sampled_from(
+    [*TOLD, "type", "data", "object", "metadata", "amount_total", "amount_refunded", "payment_intent"]
+)
+ANYTHING = st.recursive(
+    SCALARS, lambda below: st.lists(below, max_size=3) | st.dictionaries(NAMES | st.text(max_size=5), below, max_size=6)
+)
+EVENTS = st.sampled_from(["checkout.session.completed", "charge.refunded", "charge.dispute.created"])
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.binary(max_size=200) | ANYTHING.map(lambda value: json.dumps(value).encode()))
+def test_no_signed_body_is_a_fault_of_ours(scene: Scene, body: bytes) -> None:
+    for status, _ in (scene.counter.topup(body), scene.counter.stripe(body)):
+        assert status < 500
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=EVENTS, found=st.dictionaries(NAMES, ANYTHING, max_size=8), change=st.dictionaries(NAMES, ANYTHING, max_size=3)
+)
+def test_no_signed_event_is_a_fault_of_ours(
+    scene: Scene, kind: str, found: dict[str, Any], change: dict[str, Any]
+) -> None:
+    session = checkout("evt_1", "pi_1", "payer", 1_999)["data"]["object"]
+    for one in (found, {**session, **change}):
+        event = {"id": "evt_any", "type": kind, "data": {"object": one}}
+        assert scene.counter.stripe(event)[0] < 500
+    assert scene.counter.topup({**TOLD, **change})[0] < 500

@@ -172,7 +172,10 @@ def test_a_model_that_is_for_something_else_is_refused(here: Target, route: str)
 
 BASES: Final = {*anthropic.BASES, *gemini.BASES, *openai.BASES}
 # Forms, the control plane and what passes have tests of their own.
-_ELSEWHERE: Final = ("/admin/*", "/providers/*", "/audio/transcriptions", "/audio/translations", "/images/variations")
+_ELSEWHERE: Final = (
+    *("/admin/*", "/admin/api/invitations/accept", "/providers/*"),
+    *("/audio/transcriptions", "/audio/translations", "/images/variations"),
+)
 
 
 @pytest.mark.req("ANY-001")

@@ -8,6 +8,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from posthouse.api.control.application import ROUTERS
+from posthouse.api.joining import ACCEPT
 from tests.e2e.anything import ECHO
 from tests.e2e.house import ADMIN_KEY, RunningHouse, running
 from tests.e2e.wire import Response, request
@@ -41,12 +42,14 @@ def test_no_route_answers_without_a_key_but_those_that_are_known_to_be_open(
     paths = set(house.house.door.paths())
     assert paths >= {*OPEN, CONTROL, "/v1/chat/completions"}
     found: dict[str, Any] = {}
-    for path in paths - {CONTROL}:
+    for path in paths - {CONTROL, ACCEPT}:
         found[path] = {ask(house, path.replace("*", "m"), method, key).status for method in METHODS}
     # There is none where nothing is allowed, too.
     closed = {path for path, statuses in found.items() if 401 in statuses and statuses <= {401, 405}}
     assert found.keys() - closed == OPEN, found
     assert all(found[path] <= {200, 405} for path in OPEN), found
+    # Whoever has an invitation has no key yet; without one the route does not exist.
+    assert {ask(house, ACCEPT, method, key).status for method in METHODS} == {404, 405}
 
 
 @pytest.mark.req("ANY-003")

@@ -113,12 +113,16 @@ def credit_to_json(made: Credit, points: Points | None) -> dict[str, Any]:
 
 
 def balance_to_json(balance: Balance, points: Points | None) -> dict[str, Any]:
+    """`points` are what is left, and `points_name` what they are called."""
+    found = shown_points(points, balance.left, balance.currency)
+    if points is not None and found:
+        found["points_name"] = points.name
     return {
         "currency": balance.currency,
         "paid_in": format_nano(balance.paid_in),
         "spent": format_nano(balance.spent),
         "left": format_nano(balance.left),
-        **shown_points(points, balance.left, balance.currency),
+        **found,
     }
 
 

@@ -16,6 +16,7 @@ from posthouse.storage.tables import (
 )
 
 _debit: Final = entries.alias("debit")
+_CODE: Final = "code:"
 
 
 def credit_checks() -> tuple[Check, ...]:
@@ -45,7 +46,7 @@ def _entered() -> Check:
 
 def _codes() -> tuple[Check, ...]:
     """CODE-1: a code that was redeemed has its credit, and no other code has one."""
-    of_code: Any = credits.c.source == "code:" + codes.c.id
+    of_code: Any = credits.c.source == _CODE + codes.c.id
     batched = codes.outerjoin(code_batches, code_batches.c.id == codes.c.batch_id)
     wrong = or_(
         credits.c.id.is_(None),
@@ -65,8 +66,9 @@ def _codes() -> tuple[Check, ...]:
             "CODE-1",
             "credited by {1}, which nobody has redeemed",
             select(credits.c.id, credits.c.source)
-            .select_from(credits.outerjoin(codes, of_code))
-            .where(credits.c.kind == "code", codes.c.redeemed_at.is_(None)),
+            # By the code's own id, so that its index is used.
+            .select_from(credits.outerjoin(codes, codes.c.id == func.substr(credits.c.source, len(_CODE) + 1)))
+            .where(credits.c.kind == "code", or_(codes.c.redeemed_at.is_(None), ~of_code)),
         ),
     )
 
