@@ -192,7 +192,9 @@ async def test_a_limit_of_a_day_counts_over_a_restart_whose_clock_has_gone_back_
             assert await asked.task == "admitted"
         clocks.wall -= HOUR
     async with live(tmp_path, database, directory, clocks) as life:
-        assert await (await life.begin("limited", secret, stream=False)).task == "limited"
+        asked = await life.begin("limited", secret, stream=False)
+        assert asked.task.done()
+        assert await asked.task == "limited"
 
 
 def check_holds(database: Database, walk: Walk) -> None:
