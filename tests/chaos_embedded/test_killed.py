@@ -17,7 +17,7 @@ from tests.e2e.process import process
 from tests.e2e.upstream import Gate, Script, Upstream, Visit
 from tests.e2e.wire import eventually, request
 
-LIVES: Final = 5
+LIVES: Final = 4
 QUIET: Final = {"POSTHOUSE_LOG_REQUESTS": "false"}
 DOLLAR: Final = 10**9
 
