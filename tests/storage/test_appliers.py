@@ -1,6 +1,7 @@
 """Batches against the oracle: whatever the cut into batches, the database says what the rules say."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 import msgspec
 import pytest
@@ -35,15 +36,15 @@ def apply(applier: Applier, lines: Sequence[Line]) -> int:
 
 
 @pytest.fixture
-def applier(database: Database) -> Applier:
-    return APPLIERS[database.kind](database)
+def applier(database: Database) -> Iterator[Applier]:
+    with closing(APPLIERS[database.kind](database)) as made:
+        yield made
 
 
 def test_a_hold_and_its_end_in_one_batch_make_one_finished_hold(database: Database, applier: Applier) -> None:
     lines = whole(1)
     assert apply(applier, lines) == 0
     assert dump(database) == expected(lines)
-    applier.close()
 
 
 def test_a_hold_and_its_end_in_two_batches_make_the_same(database: Database, applier: Applier) -> None:
@@ -52,7 +53,6 @@ def test_a_hold_and_its_end_in_two_batches_make_the_same(database: Database, app
     assert dump(database)["holds"][0][6] == "held"
     apply(applier, lines[1:])
     assert dump(database) == expected(lines)
-    applier.close()
 
 
 @pytest.mark.parametrize("state", ["released", "expired"])
@@ -62,7 +62,6 @@ def test_an_end_without_a_charge_makes_no_entries(database: Database, applier: A
     found = dump(database)
     assert found == expected(lines)
     assert found["entries"] == found["spend"] == []
-    applier.close()
 
 
 def test_an_end_whose_hold_is_unknown_is_still_billed(database: Database, applier: Applier) -> None:
@@ -70,7 +69,6 @@ def test_an_end_whose_hold_is_unknown_is_still_billed(database: Database, applie
     found = dump(database)
     assert [row[3] for row in found["entries"]] == [7, -7]
     assert sum(row[4] for row in found["spend"]) == 14  # the key and its account
-    applier.close()
 
 
 def test_a_second_end_is_ignored_and_counted_in_the_same_batch_and_in_a_later_one(
@@ -92,7 +90,6 @@ def test_many_sizes_of_batches_come_to_the_same(database: Database, applier: App
         begin += 3 * requests
     assert begin == len(lines)
     assert dump(database) == expected(lines)
-    applier.close()
 
 
 def test_every_value_survives_the_way(database: Database, applier: Applier) -> None:
@@ -102,20 +99,17 @@ def test_every_value_survives_the_way(database: Database, applier: Applier) -> N
     ]
     apply(applier, lines)
     assert dump(database) == expected(lines)
-    applier.close()
 
 
 def test_the_largest_amounts_fit(database: Database, applier: Applier) -> None:
     lines = [hold(1), end(1, charged=2**63 - 1)]
     apply(applier, lines)
     assert dump(database) == expected(lines)
-    applier.close()
 
 
 def test_a_nul_becomes_a_replacement_character(database: Database, applier: Applier) -> None:
     apply(applier, [request(1, model="a\0b")])
     assert dump(database)["requests"][0][5] == "a\ufffdb"
-    applier.close()
 
 
 @pytest.mark.parametrize(
@@ -159,7 +153,6 @@ def test_the_position_moves_with_its_transaction(database: Database, applier: Ap
         applier.commit()
         assert applier.position("one") == position
     assert applier.position("another") is None
-    applier.close()
 
 
 def test_entries_of_every_hold_sum_to_zero_and_spend_to_its_debits(database: Database, applier: Applier) -> None:
@@ -171,7 +164,6 @@ def test_entries_of_every_hold_sum_to_zero_and_spend_to_its_debits(database: Dat
     assert set(sums.values()) == {0}
     debits = sum(row[3] for row in found["entries"] if row[1] == 0)
     assert sum(row[4] for row in found["spend"] if row[0].startswith("acc_")) == debits
-    applier.close()
 
 
 _EVENTS = st.lists(

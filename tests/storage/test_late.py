@@ -1,6 +1,6 @@
 """Holds that other servers gave up, and what the journal of their own server says of them when it is back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 import pytest
@@ -20,8 +20,9 @@ LATER = 7_200_000
 
 
 @pytest.fixture
-def applier(database: Database) -> Applier:
-    return APPLIERS[database.kind](database)
+def applier(database: Database) -> Iterator[Applier]:
+    with closing(APPLIERS[database.kind](database)) as made:
+        yield made
 
 
 def give_up(database: Database, reason: str = late.LOST) -> None:
@@ -51,7 +52,6 @@ def test_an_end_of_a_hold_that_was_given_up_settles_it_once(database: Database, 
     assert apply(applier, lines) == 1
     assert dump(database) == expected(lines)
     assert noted(database) == {"key_1": "req_000001", "acc_1": "req_000001"}
-    applier.close()
 
 
 @pytest.mark.req("LATE-001")
@@ -61,7 +61,6 @@ def test_a_release_of_a_hold_that_was_given_up_releases_it(database: Database, a
     give_up(database)
     apply(applier, lines[1:])
     assert dump(database) == expected(lines)
-    applier.close()
 
 
 @pytest.mark.req("LATE-002")
@@ -72,7 +71,6 @@ def test_a_hold_that_its_own_server_expired_has_ended(database: Database, applie
     assert apply(applier, [end(1)]) == 1
     assert dump(database) == before
     assert noted(database) == {}
-    applier.close()
 
 
 @pytest.mark.req("LATE-003")
@@ -88,7 +86,6 @@ def test_a_note_is_taken_off_only_as_it_was_read(database: Database, applier: Ap
     with database.write() as connection:
         late.told(connection, noted(database))
     assert noted(database) == {}
-    applier.close()
 
 
 @pytest.mark.req("LATE-001")
