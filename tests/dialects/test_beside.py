@@ -32,6 +32,14 @@ USAGES: list[tuple[dict[str, Any], Usage | None]] = [
         {"type": "tokens", "input_tokens": 14, "input_token_details": {"audio_tokens": 4}, "output_tokens": 31},
         Usage(input=10, audio_input=4, output=31),
     ),
+    (
+        {"input_tokens": 11, "output_tokens": 7, "output_tokens_details": {"thinking_tokens": 5}},
+        Usage(input=11, output=2, reasoning=5),
+    ),
+    (
+        {"prompt_tokens": 11, "completion_tokens": 7, "completion_tokens_details": {"thinking_tokens": 5}},
+        Usage(input=11, output=7),
+    ),
     ({"type": "duration", "seconds": 2.5}, Usage(audio_ms=2500)),
     ({"total_tokens": 5}, Usage(input=5)),
     ({"seconds": -1}, None),

@@ -25,7 +25,6 @@ from posthouse.dialects.streams import MAX_EVENT, Passing
 _ABSENT: Final = Raw(b"null")
 _MEMBERS: Final = ("usage", "usageMetadata", "service_tier")
 _LONGEST: Final = 64 << 10
-_OF_MESSAGES: Final = (b'"cache_creation_input_tokens"', b'"cache_read_input_tokens"', b'"thinking_tokens"')
 _NO_MAKER: Final = Maker("", "", "")
 _NO_HEAD: Final = ReplyHead("", "", 0)
 _ERRORS: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
@@ -139,7 +138,7 @@ def any_usage(raw: Raw) -> Usage | None:
     data = bytes(raw)
     if b"TokenCount" in data:
         return gemini_usage.usage_in(raw)
-    if any(mark in data for mark in _OF_MESSAGES):
+    if b'"cache_creation_input_tokens"' in data or b'"cache_read_input_tokens"' in data:
         return anthropic_usage.usage_of(anthropic_usage.usage_object(raw))
     try:
         payload = _decode_any(data)
@@ -157,13 +156,16 @@ def _of_payload(payload: Any) -> Usage | None:
         details = payload.get("input_tokens_details")
         if isinstance(details, dict) and "image_tokens" in details:
             return tokens_of(payload)  # of pictures that were made
+        made = payload.get("output_tokens_details")
+        if isinstance(made, dict) and "thinking_tokens" in made:  # of messages, where no cache was counted
+            made = {"reasoning_tokens": made["thinking_tokens"]}
         return openai_usage.usage_of(
             {
                 "prompt_tokens": payload.get("input_tokens"),
                 "completion_tokens": payload.get("output_tokens"),
                 "total_tokens": payload.get("total_tokens"),
                 "prompt_tokens_details": details or payload.get("input_token_details"),
-                "completion_tokens_details": payload.get("output_tokens_details"),
+                "completion_tokens_details": made,
             }
         )
     seconds = payload.get("seconds")
