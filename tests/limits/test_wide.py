@@ -305,3 +305,26 @@ async def test_a_redis_that_refuses_is_as_one_that_is_away(world: World, one: Re
     (await one.gate.take(world.demand(4, 60, limit=10_000, limits=limited))).release(50)
     await until(lambda: not one.shared.untold)
     assert await world.committed() == 10 + 100 + 50
+
+
+@pytest.mark.req("WIDE-005")
+async def test_who_is_gone_costs_one_epoch_whatever_it_had_leases_of(world: World, one: Replica) -> None:
+    other = Replica(world, "other")
+    await other.open()
+    await other.gate.take(world.demand(1, 10, purses=("b", "c"), limit=10_000))
+    await until(lambda: other.gate.leases == 2)
+    world.books.dead.add("other")
+    stale: list[str] = []
+    for purse in ("b", "c"):
+        holds = f"ph:{{{world.root}}}:h:{purse}".encode()
+        await world.lines[0].ask(holds, "HSET", holds, lease_of("other", purse), "100:1")
+        assert await one.shared.judge(world.root, purse, "one", stale) == 1
+        assert await world.committed(purse) == 110
+    epoch = await one.shared.purses.current(world.root)
+    assert stale == ["b", "c"]
+    await one.shared.purses.forget(world.root)
+    assert await one.shared.purses.current(world.root) == epoch
+    await one.shared.purses.forget(world.root, *stale)
+    assert [await world.committed(purse) for purse in stale] == [None, None]
+    assert await one.shared.purses.current(world.root) is None
+    await other.close()

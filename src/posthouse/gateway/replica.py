@@ -190,11 +190,16 @@ class Replica:
         # First what needs no Redis: what is ended here, the judge below finds ended.
         await asyncio.to_thread(expire_of, self._database, int(self.now() * 1000))
         self._to_judge.update(dict.fromkeys(self._shared.touched()))
-        while self._to_judge:
-            purse = next(iter(self._to_judge))
-            del self._to_judge[purse]
-            try:
-                await self._shared.judge(*purse, self.name)
-            except BaseException:
-                self._to_judge[purse] = None  # after all others, in the next round
-                raise
+        stale: list[str] = []
+        try:
+            while self._to_judge:
+                purse = next(iter(self._to_judge))
+                del self._to_judge[purse]
+                try:
+                    await self._shared.judge(*purse, self.name, stale)
+                except BaseException:
+                    self._to_judge[purse] = None  # after all others, in the next round
+                    raise
+        finally:
+            # Together: who is gone had leases of many budgets, and each time all the others let go of theirs.
+            await self._shared.purses.forget(self.installation, *stale)

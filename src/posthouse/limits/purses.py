@@ -12,7 +12,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from typing import Final
 
 from posthouse.core.errors import Unavailable
@@ -107,9 +107,10 @@ class Purses:
 
     # Forgetting
 
-    async def forget(self, root: str, purse: str) -> None:
-        """Has a purse read anew, in a new epoch."""
-        await self._forget(root, [purse])
+    async def forget(self, root: str, *purses: str) -> None:
+        """Has purses read anew, in a new epoch: one for all of them, as far as one command may hold them."""
+        for start in range(0, len(purses), _MANY):
+            await self._forget(root, purses[start : start + _MANY])
 
     async def forget_all(self, root: str, concerns: Callable[[str], bool] = lambda _: True) -> None:
         """The same for all purses that it `concerns`, whoever has taken from them."""
@@ -123,7 +124,7 @@ class Purses:
             if cursor in (b"0", 0):
                 return
 
-    async def _forget(self, root: str, purses: list[str]) -> None:
+    async def _forget(self, root: str, purses: Sequence[str]) -> None:
         """In one command with the epoch: nobody can load what is gone in the epoch in which it was there."""
         epoch = _epoch_key(root)
         keys = [key for purse in purses for key in purse_keys(root, purse)[:2]]
@@ -131,9 +132,11 @@ class Purses:
 
     # Holds that nobody renews
 
-    async def judge(self, root: str, purse: str, now_ms: float, mine: Container[str], name: str = "") -> int:
-        """Ends the overdue holds of a purse as PostgreSQL says; how many there were. `mine` are the requests that run
-        here, `name` is this replica's."""
+    async def judge(
+        self, root: str, purse: str, now_ms: float, mine: Container[str], name: str = ""
+    ) -> tuple[int, bool]:
+        """Ends the overdue holds of a purse as PostgreSQL says: how many there were, and whether it is to be forgotten
+        instead. `mine` are the requests that run here, `name` is this replica's."""
         overdue = await self._overdue(root, purse, now_ms, mine)
         requests: list[str] = []
         for request in overdue:
@@ -141,15 +144,14 @@ class Purses:
                 requests.append(request)
             elif (owner := request.split(":")[1]) == name or not await self._truth.alive(owner):
                 # Of a former life of ours, or of one who is gone. What was spent under it is only in PostgreSQL.
-                await self.forget(root, purse)
-                return len(overdue)
+                return len(overdue), True
         three = purse_keys(root, purse)
         ends = await self._truth.ends(requests) if requests else {}
         for request in requests:
             charge = ends.get(request, 0)
             if charge is not None:
                 await self._redis.result(END, three, request, 0, 0, 0, charge, 0, 1, TOMBSTONE_MS)
-        return len(overdue)
+        return len(overdue), False
 
     async def _overdue(self, root: str, purse: str, now_ms: float, mine: Container[str]) -> list[str]:
         key = purse_keys(root, purse)[1]

@@ -248,10 +248,16 @@ class SharedGate:
         touched, self._touched = self._touched, {}
         return list(touched)
 
-    async def judge(self, root: str, purse: str, name: str = "") -> int:
-        """Ends the overdue holds of a purse as PostgreSQL says, how many there were: holds whose replica is gone, and
-        leases of a former life of ours, `name`."""
-        return await self.purses.judge(root, purse, self.now() * 1000, self._open, name)
+    async def judge(self, root: str, purse: str, name: str = "", stale: list[str] | None = None) -> int:
+        """Ends the overdue holds of a purse as PostgreSQL says, how many there were: holds whose replica is gone. Where
+        a lease of one who is gone, or of a former life of ours (`name`), is among them, the purse is forgotten; or
+        left to whoever gave `stale`, to forget many at once."""
+        count, wrong = await self.purses.judge(root, purse, self.now() * 1000, self._open, name)
+        if wrong and stale is None:
+            await self.purses.forget(root, purse)
+        elif wrong and stale is not None:
+            stale.append(purse)
+        return count
 
     def now(self) -> float:
         """Seconds since the epoch by Redis's clock, as far as we have heard of it; else by ours."""
