@@ -129,6 +129,19 @@ async def test_a_settlement_gives_back_to_the_same_windows_and_frees_the_place(w
 
 
 @pytest.mark.req("SHARED-005")
+async def test_who_asked_for_no_image_and_made_some_has_used_them(world: World) -> None:
+    gate = await world.replica()
+    first = await gate.take(world.demand(1, limits=Limits(ipd=2)))
+    first.settle(0, 2)
+    first.release()
+    await told(gate)
+    with pytest.raises(LimitReached, match="images per day"):
+        await gate.take(world.demand(2, limits=Limits(ipd=2), images=1))
+    (day,) = [key for key in await world.keys() if b":d:" in key]
+    assert 25 * 3_600_000 < await world.lines[0].ask(day, "PTTL", day) < 27 * 3_600_000
+
+
+@pytest.mark.req("SHARED-005")
 async def test_a_day_that_is_overdrawn_is_no_matter_to_who_wants_nothing_of_it(world: World) -> None:
     gate = await world.replica()
     first = await gate.take(world.demand(1, limits=Limits(tpd=100), tokens=50))

@@ -193,9 +193,11 @@ for index = 1, subjects do
     keep(state, math.max(empty - now, 0))
   end
   local function tally(field, limit, excess)
-    if limit >= 0 and excess ~= 0 and redis.call('EXISTS', day) == 1 then
-      redis.call('HINCRBY', day, field, whole(-excess))
-    end
+    if limit < 0 or excess == 0 then return end
+    -- What is forgotten cannot be given back; but who asked for nothing may have used something.
+    if excess > 0 and redis.call('EXISTS', day) == 0 then return end
+    redis.call('HINCRBY', day, field, whole(-excess))
+    if redis.call('PTTL', day) < 0 then keep(day, 26 * 60 * minute) end
   end
   bucket('tm', tonumber(ARGV[at + 1]), tokens)
   tally('t', tonumber(ARGV[at + 2]), tokens)
