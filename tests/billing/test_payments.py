@@ -72,6 +72,7 @@ def test_partial_refunds_are_taken_back_by_their_difference(stored: StoredHouse,
     assert desk.give_back(REFUND) == []
     assert amounts(desk.give_back(replace(REFUND, event="stripe:evt_r2", amount=450))) == [-150]
     assert desk.give_back(replace(REFUND, event="stripe:evt_late", amount=300)) == []  # an older one comes late
+    assert paid_in(stored) == 550
     assert amounts(desk.give_back(replace(REFUND, event="stripe:evt_r3", amount=1_000))) == [-550]
     assert paid_in(stored) == 0
 
