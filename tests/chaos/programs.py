@@ -70,6 +70,9 @@ class Program:
             self._popen = subprocess.Popen(
                 arguments, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, **more
             )
+        with contextlib.suppress(PermissionError):
+            # As if on a machine of its own: what runs out of time here are the servers and clients.
+            os.setpriority(os.PRIO_PROCESS, self._popen.pid, -10)
 
     @property
     def pid(self) -> int:
