@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 from tests.chaos.clients import admin
-from tests.chaos.judge import Absence, Booked, Budget, Evidence, judged
+from tests.chaos.judge import Booked, Budget, Evidence, judged
 from tests.chaos.world import SETTLED, Account, Key, Server, World
 from tests.e2e.house import ADMIN_KEY
 
@@ -113,13 +113,15 @@ def evidence(world: World) -> Evidence:
     owners: list[Key | Account] = [*world.keys, *world.accounts]
     budgets = [Budget(one.id, one.name, one.budget) for one in owners if one.budget is not None]
     started = [server for server in world.servers if server.starts]
+    for server in started:
+        world.look_at_losses(server)
     return Evidence(
         received=world.received,
         booked=booked,
         seen=seen,
         names={key.id: key.name for key in world.keys},
         budgets=budgets,
-        absences=[Absence(one.journal, *times) for one in started for times in one.absences],
+        absences=[absence for one in started for absence in one.absences],
         servers={one.number: one.journal for one in started},
         forgot=bool(world.forgot),
     )

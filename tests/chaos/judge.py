@@ -12,9 +12,6 @@ from msgspec import Struct, field
 from tests.chaos.clients import Received
 from tests.chaos.wishes import cost_of, number_of
 
-LOST_WITH_A_SERVER_MS: Final = 3_000
-"""Before its death: what a server settled then may be in its journal alone. It is a tenth of a second unless PostgreSQL
-was away."""
 AWAY_MS: Final = 8_000
 """Nobody waits for the journal of a server that is away for longer, when a budget is read anew (ten seconds)."""
 
@@ -43,12 +40,14 @@ class Budget(Struct, frozen=True):
     amount: int
 
 
-class Absence(Struct, frozen=True):
-    """Of a server, by the name of its journal; ms since the epoch. `back_at` 0: it is away."""
+class Absence(Struct):
+    """Of a server, by the name of its journal; ms since the epoch. `back_at` 0: it is away. `lost`: the requests of
+    which only its journal knew something, None until that was looked at."""
 
     owner: str
     began_at: int
     back_at: int = 0
+    lost: frozenset[str] | None = None
 
     @property
     def long(self) -> bool:
@@ -155,9 +154,8 @@ def _within_budgets(found: Evidence) -> Iterator[str]:
 
 
 def _was_lost(one: Booked, absence: Absence) -> bool:
-    """Whether it was perhaps known to the journal of a server that nobody waited for."""
-    since = absence.began_at - LOST_WITH_A_SERVER_MS
-    return absence.long and one.owner == absence.owner and since <= one.ended_at <= absence.began_at
+    """Whether only the journal of a server knew it that nobody waited for."""
+    return absence.long and absence.lost is not None and one.id in absence.lost
 
 
 def rate_bound(rpm: int, seconds: float, gates: int = 1) -> int:

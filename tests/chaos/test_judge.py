@@ -74,20 +74,21 @@ def test_a_budget_that_is_overspent_is_named_with_what_is_still_held(owner: str)
 
 def test_what_nobody_waited_for_is_no_overspending_of_those_who_did_not_know_it() -> None:
     """Only where Redis had forgotten and the server was away for long: docs/replicas.md says so."""
-    found = evidence([answer()], [replace(booked(), ended_at=99_000)])
+    found = evidence([answer()], [booked()])
     found.budgets = [Budget("key_0", "b", COST - 1)]
     found.forgot = True
     assert judged(found)
-    found.absences = [Absence("journal_0", 100_000, 120_000)]
+    lost = frozenset({"req_1"})
+    found.absences = [Absence("journal_0", 100_000, 120_000, lost)]
     assert judged(found) == []
     for absence in (
-        Absence("journal_0", 100_000, 101_000),
-        Absence("journal_1", 100_000, 120_000),
-        Absence("journal_0", 110_000, 120_000),
+        Absence("journal_0", 100_000, 101_000, lost),
+        Absence("journal_0", 100_000, 120_000, frozenset({"req_2"})),
+        Absence("journal_0", 100_000, 120_000),
     ):
         found.absences = [absence]
         assert judged(found)
-    found.absences, found.forgot = [Absence("journal_0", 100_000, 120_000)], False
+    found.absences, found.forgot = [Absence("journal_0", 100_000, 120_000, lost)], False
     assert judged(found)
 
 

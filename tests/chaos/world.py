@@ -5,6 +5,8 @@ the same folder, or leaves it `gone`.
 """
 
 import asyncio
+import contextlib
+import json
 import os
 import shutil
 import signal
@@ -20,8 +22,10 @@ from typing import Any, Final, Literal
 import psycopg
 from msgspec import Struct
 
+from posthouse.storage.segments import HEAD_BYTES, START, Position, SegmentReader, segment_path, segments
 from tests.chaos.cables import Cable, Cables
 from tests.chaos.clients import Received, admin, ask
+from tests.chaos.judge import Absence
 from tests.chaos.programs import Postgres, RedisServer
 from tests.chaos.wishes import CONFIGURED, Leaves, Wish
 from tests.e2e.house import ADMIN_KEY, provider
@@ -69,19 +73,20 @@ class Server:
         self.port = 0
         self.starts = 0
         self.process: Process | None = None
-        self.absences: list[tuple[int, int]] = []  # of sudden deaths, and the returns from them; 0: none yet
+        self.absences: list[Absence] = []  # from each sudden death on
         folder.mkdir()
 
     @property
     def journal(self) -> str:
-        """The name by which the others know it."""
-        return (self.folder / "data" / "journal" / "id").read_text().strip()
+        """The name by which the others know it; empty before its first start."""
+        path = self.folder / "data" / "journal" / "id"
+        return path.read_text().strip() if path.exists() else ""
 
     def end(self, number: signal.Signals) -> int:
         """The exit status."""
         self.state = "down"
         if number == signal.SIGKILL:
-            self.absences.append((int(time.time() * 1000), 0))
+            self.absences.append(Absence(self.journal, int(time.time() * 1000)))
         assert self.process is not None
         self.process.signal(number)
         code = self.process.ended()
@@ -164,6 +169,7 @@ class World:
         """Starts it on its folder, again and again as a supervisor does: it ends where PostgreSQL is away."""
         until = time.monotonic() + SETTLED
         while server.process is None:
+            await asyncio.to_thread(self.look_at_losses, server)
             server.process = await asyncio.to_thread(self._begun, server)
             try:
                 server.port = await asyncio.to_thread(_port_of, server.process)
@@ -173,8 +179,8 @@ class World:
                     raise RuntimeError(f"server {server.number} does not start: {error}") from None
         server.starts += 1
         server.state = "up"
-        now = int(time.time() * 1000)
-        server.absences = [(began, back or now) for began, back in server.absences]
+        for absence in server.absences:
+            absence.back_at = absence.back_at or int(time.time() * 1000)
 
     def _begun(self, server: Server) -> Process:
         ports = (None, None) if server.lines is None else (server.lines[0].port, server.lines[1].port)
@@ -210,6 +216,27 @@ class World:
         """What PostgreSQL answers. Blocks."""
         with psycopg.connect(self.postgres.url(), connect_timeout=10) as connection:
             return connection.execute(query, values).fetchall()
+
+    def look_at_losses(self, server: Server) -> None:
+        """What only the journal of a dead server knows; put off while PostgreSQL cannot be asked. Blocks."""
+        for absence in server.absences:
+            if absence.lost is None:
+                with contextlib.suppress(psycopg.OperationalError):
+                    absence.lost = frozenset(self._unapplied(server))
+
+    def _unapplied(self, server: Server) -> Iterator[str]:
+        query = 'SELECT segment, "offset" FROM journal_position WHERE journal = %s'
+        position = Position(*next(iter(self.rows(query, server.journal)), START))
+        directory = server.folder / "data" / "journal"
+        if not server.journal or not segments(directory):
+            return
+        last = segments(directory)[-1]
+        end = Position(last, segment_path(directory, last).stat().st_size)
+        reader = SegmentReader(directory)
+        while position < end:
+            lines, position = reader.read(position, end, 1_000)
+            yield from (json.loads(line[HEAD_BYTES:])[0] for line in lines)
+        reader.close()
 
     def verify(self) -> str:
         """What `posthouse ledger verify` says; empty where everything adds up. Blocks."""
