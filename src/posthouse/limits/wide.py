@@ -207,12 +207,14 @@ class WideGate:
 
     async def close(self) -> None:
         """Gives the leases back; waits until Redis has heard, for a second at most."""
+        until = self._clock() + 1.0
+        if self._tasks:  # what a lease has taken is known when it has come
+            await asyncio.wait(self._tasks, timeout=1.0)
         for task in self._tasks:
             task.cancel()
         for lease in self._leases.values():
             lease.taken.release(lease.settled)
         self._leases.clear()
-        until = self._clock() + 1.0
         while self._shared.untold and self._redis.up and self._clock() < until:
             await asyncio.sleep(0.005)
 
