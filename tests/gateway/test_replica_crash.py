@@ -1,17 +1,21 @@
 """One server among several: what it does about its own former life."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from posthouse.gateway.replica import Replica
 from posthouse.limits.calendar import Calendar
 from posthouse.limits.demand import Demand, NotCovered, Purse
 from posthouse.limits.service import Limiter
+from posthouse.storage import replicas
 from posthouse.storage.database import Database
 from posthouse.storage.journal import Journal
 from posthouse.storage.redis import Redis
+from posthouse.storage.tables import replicas as table
 
 PURSE = Purse("key_1|USD|total|0", 10_000, 4_000)
 
@@ -96,4 +100,24 @@ async def test_who_left_in_good_order_finds_budgets_as_they_were(house: House) -
     with pytest.raises(NotCovered) as refused:
         await second.gate.take(demand(second, 4))
     assert refused.value.left == 10_000 - 1 - 4_000 - 4_000
+    await house.leave()
+
+
+@pytest.mark.req("REPLICA-002")
+async def test_who_was_cut_off_and_taken_for_gone_has_budgets_read_anew(house: House) -> None:
+    """Others may have read them without what it had not yet written down."""
+    replica = await house.start()
+    await replica.gate.take(demand(replica, 1))
+    purse = f"ph:{{{replica.installation}}}:b:{PURSE.id}".encode()
+    line = Redis(house.redis, patience=5.0)
+    assert await line.open()
+    assert await line.ask(purse, "EXISTS", purse) == 1
+    with house.database.write() as connection:
+        replicas.beat(connection, "another", 1)
+        long_ago = table.c.seen_at - 2 * replicas.ALIVE_MS
+        connection.execute(update(table).where(table.c.name == replica.name).values(seen_at=long_ago))
+    async with asyncio.timeout(20):
+        while await line.ask(purse, "EXISTS", purse):
+            await asyncio.sleep(0.01)
+    await line.close()
     await house.leave()

@@ -32,9 +32,9 @@ def behind(database: Database) -> list[str]:
         return sorted(replicas.behind(connection, 2))
 
 
-def beat(database: Database, name: str, applied_to: int = 2) -> None:
+def beat(database: Database, name: str, applied_to: int = 2) -> bool:
     with database.write() as connection:
-        replicas.beat(connection, name, applied_to)
+        return replicas.beat(connection, name, applied_to)
 
 
 def test_who_was_heard_of_lately_is_waited_for(database: Database) -> None:
@@ -79,3 +79,20 @@ def test_the_last_word_counts_and_none_is_no_word(database: Database) -> None:
     assert behind(database) == []
     beat(database, "one", 1)
     assert behind(database) == ["one"]
+
+
+@pytest.mark.req("REPLICA-002")
+def test_who_was_taken_for_gone_hears_of_it(database: Database) -> None:
+    """Not who is new, nor who was heard out since nobody could be heard."""
+    heard(database, near=1_000, far=12_000)
+    assert not beat(database, "new")
+    assert not beat(database, "near")
+    assert beat(database, "far")
+    assert not beat(database, "far")
+
+
+@pytest.mark.req("REPLICA-001")
+def test_nobody_was_taken_for_gone_while_the_database_was_away(database: Database) -> None:
+    heard(database, first=20_000, second=20_500)
+    assert not beat(database, "first")
+    assert not beat(database, "second")

@@ -164,22 +164,24 @@ class Replica:
                 logger.exception("a round of work failed")
 
     async def _beat(self) -> None:
-        if self._crashed:
+        anew = self._crashed
+        if anew:
             await self._begin_anew()
         since = int(await self.gate.vouch(self.installation) * 1000)
 
-        def beaten() -> Mapping[str, str]:
+        def beaten() -> tuple[bool, Mapping[str, str]]:
             done = self._journal.wait_applied(_FLUSHED)
             with self._database.write() as connection:
-                replicas.beat(connection, self.name, since if done else 0)
-                return late.noted(connection)
+                missed = replicas.beat(connection, self.name, since if done else 0)
+                return missed, late.noted(connection)
 
         self._journal.flush()
-        self._late = await asyncio.to_thread(beaten)
+        missed, self._late = await asyncio.to_thread(beaten)
+        self._crashed = self._crashed or (missed and not anew)
 
     async def _begin_anew(self) -> None:
-        """After a crash: what the journal brought may be more than Redis was told of, and leases of the former life are
-        nobody's, so all budgets are read from PostgreSQL again."""
+        """After a crash, and when the others had taken us for gone: what our journal brought may be more than Redis was
+        told of, and leases of a former life are nobody's, so all budgets are read from PostgreSQL again."""
         try:
             await self._shared.purses.forget_all(self.installation)
         except (RedisError, RedisLost):

@@ -38,11 +38,13 @@ _HEAR_OUT: Final = text(
 )
 
 
-def beat(connection: Connection, name: str, applied_to: int) -> None:
+def beat(connection: Connection, name: str, applied_to: int) -> bool:
     """Says, on PostgreSQL, that this replica lives, and that it vouches for all before `applied_to`: what it had
-    admitted is in the database."""
+    admitted is in the database. Whether the others had taken it for gone."""
     connection.execute(_HEAR_OUT, {"half": ALIVE_MS // 2, "alive": ALIVE_MS})
+    missed = known(connection, name) and not alive(connection, name)
     connection.execute(_BEAT, {"name": name, "applied_to": applied_to})
+    return missed
 
 
 def installation(connection: Connection) -> str:
