@@ -40,10 +40,9 @@ def value(table: Table, column: Any, row: int) -> Any:
     """A value of the column's own kind, another in each row; some are null, some as large as they may be."""
     if column.nullable and row % 3 == 0:
         return None
-    if (table.name, column.name) == ("holds", "state"):
-        return "held"
-    if (table.name, column.name) == ("code_batches", "amount"):
-        return MOST - row
+    fixed: dict[tuple[str, str], Any] = {("holds", "state"): "held", ("code_batches", "amount"): MOST - row}
+    if (table.name, column.name) in fixed:
+        return fixed[table.name, column.name]
     if isinstance(column.type, Boolean):
         return row % 2 == 0
     if isinstance(column.type, BigInteger):

@@ -42,8 +42,8 @@ class Rebuilt(Struct, frozen=True):
 
 def rebuild(database: Database) -> Rebuilt:
     """Makes every fold anew, in one transaction that nothing else can write beside. Writes only where something was
-    different. A server that runs meanwhile waits; where spending was different it hears of it within a second, and reads
-    each budget anew.
+    different. A server that runs meanwhile waits; where spending was different it hears of it within a second, and
+    reads each budget anew.
     """
     with database.write() as connection:
         if database.kind == "postgresql":
