@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 from posthouse.billing.balances import DAY_MS
 from posthouse.billing.folds import MAX_DIFFERENCES, rebuild
 from posthouse.billing.span import Piece, Span, pieces
-from posthouse.billing.store import GROUPS, GroupBy, Page, usage
+from posthouse.billing.store import GROUPS, MOST_HOURS, GroupBy, Page, usage
 from posthouse.storage.database import Database
 from posthouse.storage.rollups import HOUR_MS
 from posthouse.storage.rows import REQUEST, RequestRow
@@ -155,3 +155,16 @@ def test_usage_of_any_span_is_that_of_its_records(
     if group_by in ("hour", "day"):
         unit = HOUR_MS if group_by == "hour" else DAY_MS
         assert len(found) == len({moment // unit for moment in inside.values()})
+
+
+def test_a_page_of_hours_has_no_more_than_are_added_up_at_once(stored: StoredHouse) -> None:
+    for _ in range(MOST_HOURS + 3):
+        stored.clock.now += 3600
+        stored.settle(stored.hold(caller()), 1)
+    stored.save()
+    with stored.database.read() as connection:
+        first, following = usage(connection, "hour", page=Page(1000))
+        assert following is not None
+        rest, end = usage(connection, "hour", page=Page(1000, following))
+    assert (len(first), len(rest), end) == (MOST_HOURS, 3, None)
+    assert sum(row.requests for row in (*first, *rest)) == MOST_HOURS + 3

@@ -22,6 +22,7 @@ from posthouse.storage.rows import RequestRow
 from posthouse.storage.tables import OTHER_NAME, RARE_STATUS, SUMMED, entries, holds, requests, usage_days
 from posthouse.storage.trees import asking, subtree
 
+MOST_HOURS: Final = 400  # on a page of usage by hour: each is added up from as many rows as there are accounts
 UNITS: Final = ("images", "audio_ms", "characters", "searches", "web_searches", "file_searches", "sessions")
 GROUPS: Final[tuple[GroupBy, ...]] = ("key", "model", "hour", "day", "provider", "deployment", "account")
 MAX_PAGE: Final = 1000
@@ -132,12 +133,13 @@ def usage(
 ) -> tuple[list[UsageRow], str | None]:
     """Usage by group in the order of the groups' names (hours and days: oldest first), and the next cursor or None.
 
-    A page holds whole groups: `limit` of them, whatever the number of their currencies. Corrections are a model and a
-    provider of that name.
+    A page holds whole groups: `limit` of them (of hours MOST_HOURS at most), whatever the number of their currencies.
+    Corrections are a model and a provider of that name.
     """
+    size = min(page.size, MOST_HOURS) if group_by == "hour" else page.size
     after = None if page.cursor is None else _cursor_of(group_by, page.cursor)
-    asked = Asked(group_by, span, page.size, within, after)
-    return _usage_page(usage_rows(connection, asked), group_by, page.size)
+    asked = Asked(group_by, span, size, within, after)
+    return _usage_page(usage_rows(connection, asked), group_by, size)
 
 
 def list_requests(
