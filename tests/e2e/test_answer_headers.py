@@ -23,7 +23,7 @@ def _fresh(here: Place) -> None:
 
 COSTS = [
     ({"prompt_tokens": 1, "completion_tokens": 0, "total_tokens": 1}, "0.000001"),
-    ({"prompt_tokens": 123_456_789, "completion_tokens": 1, "total_tokens": 123_456_790}, "123.456799"),
+    ({"prompt_tokens": 12_345_678, "completion_tokens": 1, "total_tokens": 12_345_679}, "12.345688"),
     ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, "0"),
     (
         {**USAGE, "prompt_tokens_details": {"cached_tokens": 5}, "completion_tokens_details": {"reasoning_tokens": 3}},
