@@ -188,10 +188,12 @@ def _entries(house: House) -> Iterator[Query]:
         yield Query(
             "accounts/{account}/corrections",
             name,
-            lambda _connection, page=page: [  # type: ignore[misc]
-                correction_to_json(one) for one in desk.listed(account_of(3), page)[0]
-            ],
+            partial(_corrected, desk, page),
         )
+
+
+def _corrected(desk: CorrectionDesk, page: Page, _: Connection) -> object:
+    return [correction_to_json(one) for one in desk.listed(account_of(3), page)[0]]
 
 
 def _legs(ledger_account: str | None, page: Page, connection: Connection) -> object:

@@ -18,12 +18,13 @@ from sqlalchemy import Connection, Table, TextClause, func, select, text
 
 from posthouse.billing.balances import DAY_MS, day_of
 from posthouse.billing.store import FIRST_PAGE, Page, cut
+from posthouse.billing.transfers import Transfer, write_entries
 from posthouse.core.errors import PosthouseError
 from posthouse.core.ids import IdMaker
 from posthouse.storage import revisions, sums
 from posthouse.storage.database import Database
 from posthouse.storage.rollups import CORRECTION, HOUR_MS
-from posthouse.storage.tables import ROLLED_BY, corrections, entries, spend, usage_days, usage_hours
+from posthouse.storage.tables import ROLLED_BY, corrections, spend, usage_days, usage_hours
 
 ROOM: Final = "corrections"
 # The other side of every correction. No provider is owed it.
@@ -123,21 +124,9 @@ def newest(connection: Connection) -> int:
 
 def _write(connection: Connection, made: Correction) -> None:
     connection.execute(corrections.insert().values(**asdict(made)))
-    legs = ((0, f"account:{made.account_id}", made.amount), (1, HOUSE, -made.amount))
-    connection.execute(
-        entries.insert(),
-        [
-            {
-                "hold_id": made.id,
-                "leg": leg,
-                "ledger_account": ledger_account,
-                "amount": amount,
-                "currency": made.currency,
-                "usage_source": None,
-                "created_at": made.created_at,
-            }
-            for leg, ledger_account, amount in legs
-        ],
+    write_entries(
+        connection,
+        Transfer(made.id, made.account_id, HOUSE, made.amount, made.currency, made.created_at),
     )
     day = day_of(made.created_at).number
     for subject_id in made.subjects:

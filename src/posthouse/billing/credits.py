@@ -20,12 +20,13 @@ from sqlalchemy import Connection, func, select
 
 from posthouse.billing.spending import Place, spent_in
 from posthouse.billing.store import FIRST_PAGE, Page, cut
+from posthouse.billing.transfers import Transfer, write_entries
 from posthouse.core.errors import InvalidRequest, PosthouseError
 from posthouse.core.ids import IdMaker
 from posthouse.core.money import NANO
 from posthouse.storage import revisions
 from posthouse.storage.database import Database
-from posthouse.storage.tables import credits, entries
+from posthouse.storage.tables import credits
 
 Kind = Literal["manual", "code", "invitation", "topup", "refund"]
 # The other side of every credit. No provider is owed it.
@@ -143,19 +144,7 @@ def _sum(connection: Connection, account_id: str, currency: str) -> int:
 
 def _write(connection: Connection, made: Credit) -> None:
     connection.execute(credits.insert().values(**asdict(made)))
-    legs = ((0, f"account:{made.account_id}", -made.amount), (1, HOUSE, made.amount))
-    connection.execute(
-        entries.insert(),
-        [
-            {
-                "hold_id": made.id,
-                "leg": leg,
-                "ledger_account": ledger_account,
-                "amount": amount,
-                "currency": made.currency,
-                "usage_source": None,
-                "created_at": made.created_at,
-            }
-            for leg, ledger_account, amount in legs
-        ],
+    write_entries(
+        connection,
+        Transfer(made.id, made.account_id, HOUSE, -made.amount, made.currency, made.created_at),
     )
